@@ -1,0 +1,42 @@
+# Trot's commands; `make` alone lists them.
+# PYTHON: creates the environment. VENV: where it lies. ARGS: options for train and bench.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup train test test-slow check format bench
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## create the environment and install everything (again only when a version changed)
+
+# Anew only when the lock or the project's metadata changed.
+$(STAMP): requirements.lock pyproject.toml
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' bash scripts/setup.sh
+	@touch $@
+
+train: setup ## train a robot, measure it and film it: the quick start
+	@$(PY) scripts/quickstart.py $(ARGS)
+
+test: setup ## run the tests, the slow ones left out
+	@$(PY) -m pytest -q
+
+test-slow: setup ## run the slow tests
+	@$(PY) -m pytest -q -m slow
+
+check: setup ## check format, lint and types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+format: setup ## format the code and apply safe lint fixes
+	@$(PY) -m ruff check --fix-only .
+	@$(PY) -m ruff format .
+
+bench: setup ## measure the speed
+	@$(PY) scripts/benchmark.py $(ARGS)

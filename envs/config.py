@@ -1,0 +1,179 @@
+"""Everything about a task that a user may change; every field is a command-line flag (`--env.commands...`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from robots import ANYMAL_C, RobotConfig
+
+
+@dataclass
+class RewardTerm:
+    """One reward: `func(state, **params)` x weight x step duration."""
+
+    func: Callable[..., Tensor]
+    """A function of `RobotState` from envs/rewards.py, or your own."""
+    weight: float
+    """Reward per second and unit of the term; 0 switches the term off."""
+    params: dict[str, float] = field(default_factory=dict)
+    """Parameters of the function."""
+
+
+@dataclass
+class ObservationTerm:
+    """One part of the observation: (func(state) + noise) x scale."""
+
+    func: Callable[..., Tensor]
+    """A function of `RobotState` from envs/observations.py, or your own."""
+    scale: tuple[float, ...]
+    """Factor, one for all columns or one each."""
+    noise: float
+    """Half width of uniform noise, in the term's own unit."""
+    mirror: str
+    """How it looks in the mirror: vector, axial, command or joints (envs/symmetry.py)."""
+
+
+@dataclass
+class SimConfig:
+    """Time steps."""
+
+    timestep: float = 0.005
+    """Physics time step, s."""
+    decimation: int = 4
+    """Physics steps per policy step."""
+
+
+@dataclass
+class ControlConfig:
+    """From actions to joint targets."""
+
+    action_scale: float = 0.5
+    """Joint target = nominal angle + action_scale x action, rad."""
+    clip_actions: float = 100.0
+    """Largest magnitude of an action."""
+
+
+@dataclass
+class CommandConfig:
+    """Velocity commands, base frame; uniform in the ranges."""
+
+    lin_vel_x: tuple[float, float] = (-1.0, 1.0)
+    """Forward velocity, m/s."""
+    lin_vel_y: tuple[float, float] = (-1.0, 1.0)
+    """Sideways velocity, m/s."""
+    ang_vel_yaw: tuple[float, float] = (-1.5, 1.5)
+    """Yaw rate, rad/s."""
+    resampling_time: float = 4.0
+    """Time between new commands, s."""
+    min_speed: float = 0.2
+    """Horizontal commands slower than this become zero, m/s."""
+    heading: bool = False
+    """Command a heading in +-pi instead; yaw rate = clip(heading_gain x error, +-1)."""
+    heading_gain: float = 0.5
+    """Yaw rate per heading error, 1/s."""
+
+
+@dataclass
+class NoiseConfig:
+    """Observation noise."""
+
+    enabled: bool = True
+    """Add noise to the policy's observation."""
+    level: float = 1.0
+    """Factor on every term's noise."""
+
+
+@dataclass
+class RandomisationConfig:
+    """Differences between robots, and disturbances."""
+
+    friction: tuple[float, float] = (0.5, 1.25)
+    """Friction coefficient of a robot's contacts."""
+    added_base_mass: tuple[float, float] = (-5.0, 5.0)
+    """Mass added to the base, kg; its inertia scales along."""
+    push_interval: float = 15.0
+    """Time between pushes of one robot, s; robots are not pushed at the same time. 0 for none."""
+    push_velocity: float = 1.0
+    """A push sets the base's horizontal velocity to uniform +- this, m/s."""
+
+
+@dataclass
+class InitConfig:
+    """State after a reset."""
+
+    joint_scale: tuple[float, float] = (0.5, 1.5)
+    """Joint angles = nominal x uniform in this range."""
+    base_velocity: float = 0.5
+    """All six base velocities uniform in +- this, m/s and rad/s."""
+    base_position: float = 1.0
+    """Horizontal position uniform in +- this, m."""
+    random_first_episode: bool = True
+    """First episodes start at random lengths, so that robots do not time out together."""
+
+
+@dataclass
+class EnvConfig:
+    """A task: a robot, what it senses, what it is asked to do and what it is rewarded for."""
+
+    robot: RobotConfig = field(default_factory=lambda: ANYMAL_C)
+    """The robot and its drives."""
+    sim: SimConfig = field(default_factory=SimConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    commands: CommandConfig = field(default_factory=CommandConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    rewards: dict[str, RewardTerm] = field(default_factory=dict)
+    """Reward terms by name."""
+    observations: dict[str, ObservationTerm] = field(default_factory=dict)
+    """Observation terms by name, in order."""
+    clip_observations: float = 100.0
+    """Largest magnitude of an observation."""
+    only_positive_rewards: bool = True
+    """Clip negative totals to zero (the termination term is added afterwards)."""
+    episode_length: float = 20.0
+    """Time limit, s; reaching it is a truncation, not a failure."""
+    fatal_contact_force: float = 1.0
+    """Contact force on a fatal body that ends the episode, N."""
+
+    @property
+    def step_dt(self) -> float:
+        """Duration of a policy step, s."""
+        return self.sim.timestep * self.sim.decimation
+
+    def validate(self) -> None:
+        """Check ranges; ValueError with one sentence that names the field."""
+        for name, low, value in (
+            ("sim.timestep", 0.0, self.sim.timestep),
+            ("sim.decimation", 0, self.sim.decimation),
+            ("episode_length", 0.0, self.episode_length),
+            ("commands.resampling_time", 0.0, self.commands.resampling_time),
+        ):
+            if not value > low:
+                raise ValueError(f"env.{name} must be greater than {low}, not {value}")
+        pairs = {
+            "commands.lin_vel_x": self.commands.lin_vel_x,
+            "commands.lin_vel_y": self.commands.lin_vel_y,
+            "commands.ang_vel_yaw": self.commands.ang_vel_yaw,
+            "randomisation.friction": self.randomisation.friction,
+            "randomisation.added_base_mass": self.randomisation.added_base_mass,
+            "init.joint_scale": self.init.joint_scale,
+        }
+        for name, (low, high) in pairs.items():
+            if not low <= high:
+                raise ValueError(f"env.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}")
+        for name, value in (
+            ("randomisation.friction", self.randomisation.friction[0]),
+            ("randomisation.push_interval", self.randomisation.push_interval),
+            ("randomisation.push_velocity", self.randomisation.push_velocity),
+            ("commands.min_speed", self.commands.min_speed),
+            ("noise.level", self.noise.level),
+            ("init.base_velocity", self.init.base_velocity),
+            ("init.base_position", self.init.base_position),
+            ("fatal_contact_force", self.fatal_contact_force),
+        ):
+            if not value >= 0:
+                raise ValueError(f"env.{name} must not be negative, not {value}")

@@ -1,0 +1,408 @@
+"""N legged robots that follow velocity commands: one batched gymnasium environment on torch tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from envs.config import EnvConfig
+from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
+from envs.symmetry import mirror_joints, mirror_observation
+from physics import make_engine
+from robots.config import match, matching
+from terrains.ground import Ground, Plane
+
+
+class LeggedEnv(gym.vector.VectorEnv):
+    """Vector environment whose arrays are float32 tensors on `device`.
+
+    `step` resets finished robots in the same step (`AutoresetMode.SAME_STEP`): the returned observation is
+    the new episode's, `info["final_obs"]` holds the last one of the old (for robots that go on, it equals the
+    returned one). Observations are dicts: `policy` [N, O] and `critic` [N, O]. All returned tensors are
+    reused by the next step: clone what must last. Every mutable tensor is in `state_dict()`.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(
+        self,
+        cfg: EnvConfig,
+        num_envs: int,
+        engine: str = "auto",
+        device: str = "cpu",
+        num_threads: int = 0,
+        seed: int = 1,
+        ground: Ground | None = None,
+    ):
+        """Build the environment; call `reset` before `step`.
+
+        Args:
+            cfg: the task.
+            num_envs: number of robots N.
+            engine: physics engine, see `physics.ENGINES`.
+            device: where every tensor lives.
+            num_threads: threads of a CPU engine, 0 for one per core.
+            seed: seed of everything random.
+            ground: what the robots stand on; a plane by default.
+
+        Raises:
+            ValueError: a value out of range, or an engine that does not fit.
+        """
+        cfg.validate()
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        self.cfg = cfg
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self.engine, self.engine_choice = make_engine(
+            engine, cfg.robot, ground or Plane(), num_envs, cfg.sim.timestep, device, num_threads
+        )
+        self.joint_names = self.engine.joint_names
+        self.num_actions = len(self.joint_names)
+        self.step_dt = cfg.step_dt
+        self.max_episode_length = round(cfg.episode_length / self.step_dt)
+        self.generator = torch.Generator(self.device)
+        self.generator.manual_seed(seed)
+        self._all = torch.ones(num_envs, dtype=torch.bool, device=self.device)
+
+        self._buffers: dict[str, Tensor] = {}
+        self._make_constants()
+        self._make_buffers()
+        self.state = self._make_state()
+        self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
+        self.episode_sums = self._buffer("episode_sums", len(self.reward_terms))
+        self._make_spaces()
+        self._randomise_robots()
+
+    # ------------------------------------------------------------------ construction
+
+    def _buffer(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A zero tensor [N, *shape] that is part of the environment's state."""
+        self._buffers[name] = torch.zeros(self.num_envs, *shape, dtype=dtype, device=self.device)
+        return self._buffers[name]
+
+    def _make_constants(self) -> None:
+        robot, names, groups = self.cfg.robot, self.joint_names, list(self.engine.contact_groups)
+
+        def per_joint(patterns: dict[str, float]) -> Tensor:
+            return torch.tensor([match(patterns, name) for name in names], device=self.device)
+
+        def indices(group_names: list[str]) -> Tensor:
+            return torch.tensor([groups.index(name) for name in group_names], device=self.device)
+
+        self.default_joint_pos = per_joint(robot.default_joint_pos)
+        self.effort_limits = per_joint(robot.effort_limit)
+        self.joint_vel_limits = per_joint(robot.velocity_limit)
+        self.joint_pos_limits = self.engine.joint_pos_limits
+        self._feet = indices(list(robot.feet))
+        self._penalised = indices(matching(robot.penalised_contacts, groups))
+        self._fatal = indices(matching(robot.fatal_contacts, groups))
+        self.action_mirror = mirror_joints(robot, names)
+        terms = self.cfg.observations.values()
+        self.obs_mirror = mirror_observation([term.mirror for term in terms], robot, names)
+
+    def _make_buffers(self) -> None:
+        joints, feet = self.num_actions, len(self._feet)
+        self.command = self._buffer("command", 3)
+        self.heading_target = self._buffer("heading_target")
+        self.action = self._buffer("action", joints)
+        self.previous_action = self._buffer("previous_action", joints)
+        self.previous_joint_vel = self._buffer("previous_joint_vel", joints)
+        self.feet_air_time = self._buffer("feet_air_time", feet)
+        self.feet_down = self._buffer("feet_down", feet, dtype=torch.bool)
+        self.episode_length = self._buffer("episode_length", dtype=torch.int64)
+        self.push_countdown = self._buffer("push_countdown", dtype=torch.int64)
+        self.friction = self._buffer("friction")
+        self.added_base_mass = self._buffer("added_base_mass")
+
+    def _make_state(self) -> RobotState:
+        engine, zeros = self.engine, torch.zeros_like
+        return RobotState(
+            step_dt=self.step_dt,
+            default_joint_pos=self.default_joint_pos,
+            joint_pos_limits=self.joint_pos_limits,
+            joint_vel_limits=self.joint_vel_limits,
+            effort_limits=self.effort_limits,
+            feet=self._feet,
+            penalised=self._penalised,
+            base_pos=engine.base_pos,
+            base_quat=engine.base_quat,
+            base_lin_vel=zeros(engine.base_lin_vel),
+            base_ang_vel=engine.base_ang_vel,
+            projected_gravity=zeros(engine.base_pos),
+            joint_pos=engine.joint_pos,
+            joint_vel=engine.joint_vel,
+            joint_acc=zeros(engine.joint_vel),
+            joint_torque=engine.joint_torque,
+            contact_force=engine.contact_force,
+            foot_pos=engine.foot_pos,
+            foot_vel=engine.foot_vel,
+            foot_contact=zeros(self.feet_down),
+            first_contact=zeros(self.feet_down),
+            feet_air_time=self.feet_air_time,
+            command=self.command,
+            action=self.action,
+            previous_action=self.previous_action,
+            terminated=zeros(self._all),
+        )
+
+    def _make_spaces(self) -> None:
+        names, terms = self.cfg.observations.keys(), self.cfg.observations.values()
+        with torch.no_grad():
+            widths = [term.func(self.state).shape[1] for term in terms]
+        self.obs_layout = dict(zip(names, widths, strict=True))
+        """Observation term -> number of columns, in order."""
+        self.num_obs = sum(widths)
+        scales: list[float] = []
+        for (name, term), width in zip(self.cfg.observations.items(), widths, strict=True):
+            if len(term.scale) not in (1, width):
+                raise ValueError(f"env.observations.{name}.scale needs 1 or {width} values, not {term.scale}")
+            scales += term.scale * (width if len(term.scale) == 1 else 1)
+        self.obs_scale = torch.tensor(scales, device=self.device)
+        noise = torch.cat([torch.full((w,), term.noise) for w, term in zip(widths, terms, strict=True)])
+        self._obs_noise = noise.to(self.device) * self.obs_scale * self.cfg.noise.level
+        self._obs = torch.zeros(self.num_envs, self.num_obs, device=self.device)
+        self._final_obs = torch.zeros_like(self._obs)
+        self._noise = torch.zeros_like(self._obs)
+        limit, clip = self.cfg.control.clip_actions, self.cfg.clip_observations
+        self.single_action_space = gym.spaces.Box(-limit, limit, (self.num_actions,), np.float32)
+        box = gym.spaces.Box(-clip, clip, (self.num_obs,), np.float32)
+        self.single_observation_space = gym.spaces.Dict({"policy": box, "critic": box})
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
+
+    def _randomise_robots(self) -> None:
+        """Draw every robot's friction and base mass, once."""
+        cfg = self.cfg.randomisation
+        self.friction.copy_(self._uniform(cfg.friction))
+        self.added_base_mass.copy_(self._uniform(cfg.added_base_mass))
+        params = {}
+        if cfg.friction[0] != cfg.friction[1] or cfg.friction[0] != 1.0:
+            params["friction"] = self.friction
+        if any(cfg.added_base_mass):
+            params["base_mass"] = self.engine.base_mass + self.added_base_mass
+        if params:
+            self.engine.set_params(self._all, **params)
+
+    def _uniform(self, bounds: tuple[float, float], *shape: int) -> Tensor:
+        """Random numbers [N, *shape], uniform in `bounds`."""
+        sample = torch.rand(self.num_envs, *shape, generator=self.generator, device=self.device)
+        return sample.mul_(bounds[1] - bounds[0]).add_(bounds[0])
+
+    # ------------------------------------------------------------------ gymnasium interface
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Start a new episode for every robot; returns observations and info.
+
+        Args:
+            seed: restart the random generator from this seed.
+            options: unused.
+        """
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        self._reset_robots(self._all)
+        if self.cfg.init.random_first_episode:
+            start = self._uniform((0.0, float(self.max_episode_length)))
+            self.episode_length.copy_(start.long())
+        interval = round(self.cfg.randomisation.push_interval / self.step_dt)
+        self.push_countdown.copy_(self._uniform((1.0, float(interval + 1))).long())
+        self._refresh_state()
+        self._noise.uniform_(-1.0, 1.0, generator=self.generator)
+        self._observe(self._obs)
+        return {"policy": self._obs, "critic": self._obs}, {}
+
+    def step(  # type: ignore[override]
+        self, actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Advance every robot by one policy step.
+
+        Args:
+            actions: [N, A]; joint target = nominal angle + action_scale x action.
+
+        Returns:
+            observations; rewards [N]; terminated, bool [N]; truncated, bool [N]; info with `final_obs` and
+            `log`: name -> 0-d tensor, averages over the robots whose episodes ended in this step
+            (`Episode/finished` is their number).
+        """
+        self.previous_action.copy_(self.action)
+        limit = self.cfg.control.clip_actions
+        torch.clamp(actions, -limit, limit, out=self.action)
+        self.previous_joint_vel.copy_(self.engine.joint_vel)
+        targets = self.default_joint_pos + self.cfg.control.action_scale * self.action
+        self.engine.step(targets, self.cfg.sim.decimation)
+        self.episode_length += 1
+
+        self._refresh_state()
+        state = self.state
+        state.joint_acc.copy_((state.joint_vel - self.previous_joint_vel) / self.step_dt)
+        fatal = state.contact_force[:, self._fatal].square().sum(-1)
+        torch.any(fatal > self.cfg.fatal_contact_force**2, dim=1, out=state.terminated)
+
+        rewards, terms = self._rewards()
+        self._noise.uniform_(-1.0, 1.0, generator=self.generator)
+        self._observe(self._final_obs)
+        # Physics that stopped being finite ends the episode; nothing of it reaches the learner.
+        bad = self.engine.bad | ~torch.isfinite(rewards + self._final_obs.sum(1))
+        rewards = torch.where(bad, 0.0, rewards)
+        self._final_obs.masked_fill_(bad.unsqueeze(1), 0.0)
+        terminated = state.terminated | bad
+        truncated = (self.episode_length >= self.max_episode_length) & ~terminated
+        done = terminated | truncated
+        self.episode_sums.add_(torch.where(bad.unsqueeze(1), 0.0, terms))
+        log = self._log(done, terminated, bad)
+
+        self.feet_air_time.mul_(~state.foot_contact)
+        self._reset_robots(done)
+        self._update_commands()
+        self._push()
+        self._refresh_reset()
+        self._observe(self._obs)
+        info = {"final_obs": {"policy": self._final_obs, "critic": self._final_obs}, "log": log}
+        return {"policy": self._obs, "critic": self._obs}, rewards, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Nothing to release beyond Python's own references."""
+
+    # ------------------------------------------------------------------ parts of a step
+
+    def _refresh_state(self) -> None:
+        """Quantities that several terms need, from the engine's tensors."""
+        state, engine = self.state, self.engine
+        self._refresh_reset()
+        down = engine.contact_force[:, self._feet, 2] > 1.0
+        torch.logical_or(down, self.feet_down, out=state.foot_contact)
+        self.feet_down.copy_(down)
+        torch.logical_and(state.foot_contact, self.feet_air_time > 0.0, out=state.first_contact)
+        self.feet_air_time += self.step_dt
+
+    def _refresh_reset(self) -> None:
+        """The part of the state that a reset or a push changes."""
+        state, engine = self.state, self.engine
+        state.base_lin_vel.copy_(rotate_inverse(engine.base_quat, engine.base_lin_vel))
+        state.projected_gravity.copy_(gravity_in_base(engine.base_quat))
+        if self.cfg.commands.heading:
+            error = self.heading_target - yaw_of(engine.base_quat)
+            error = torch.atan2(torch.sin(error), torch.cos(error))
+            self.command[:, 2] = (self.cfg.commands.heading_gain * error).clamp(-1.0, 1.0)
+
+    def _rewards(self) -> tuple[Tensor, Tensor]:
+        """Total [N] and weighted terms [N, R] of this step."""
+        columns, after_clip = [], torch.zeros(self.num_envs, device=self.device)
+        for name, term in self.reward_terms.items():
+            column = term.func(self.state, **term.params) * (term.weight * self.step_dt)
+            if name == "termination":
+                after_clip = column
+            columns.append(column)
+        terms = torch.stack(columns, dim=1) if columns else self.episode_sums.clone()
+        total = terms.sum(1) - after_clip
+        if self.cfg.only_positive_rewards:
+            total = total.clamp(min=0.0)
+        return total + after_clip, terms
+
+    def _observe(self, out: Tensor) -> None:
+        torch.cat([term.func(self.state) for term in self.cfg.observations.values()], dim=1, out=out)
+        out.mul_(self.obs_scale)
+        if self.cfg.noise.enabled:
+            out.addcmul_(self._noise, self._obs_noise)
+        clip = self.cfg.clip_observations
+        out.clamp_(-clip, clip)
+
+    def _log(self, done: Tensor, terminated: Tensor, bad: Tensor) -> dict[str, Tensor]:
+        finished = done.float()
+        count = finished.sum()
+        share = finished / count.clamp(min=1.0)
+        sums = (share @ self.episode_sums) / self.cfg.episode_length
+        log = {f"Episode/rew_{name}": sums[i] for i, name in enumerate(self.reward_terms)}
+        log["Episode/fall_rate"] = share @ terminated.float()
+        log["Episode/length"] = share @ self.episode_length.float()
+        log["Episode/non_finite"] = bad.float().sum()
+        log["Episode/finished"] = count
+        return log
+
+    def _reset_robots(self, mask: Tensor) -> None:
+        """Put the robots in `mask` back to a random start and clear their memory."""
+        cfg, n = self.cfg.init, self.num_envs
+        column = mask.unsqueeze(1)
+        joint_pos = self.default_joint_pos * self._uniform(cfg.joint_scale, self.num_actions)
+        base_pos = torch.full((n, 3), self.cfg.robot.init_height, device=self.device)
+        base_pos[:, :2] = self._uniform((-cfg.base_position, cfg.base_position), 2)
+        base_quat = torch.zeros(n, 4, device=self.device)
+        base_quat[:, 0] = 1.0
+        velocity = self._uniform((-cfg.base_velocity, cfg.base_velocity), 6)
+        self.engine.write_state(
+            mask,
+            base_pos,
+            base_quat,
+            velocity[:, :3],
+            velocity[:, 3:],
+            joint_pos,
+            torch.zeros_like(joint_pos),
+        )
+        for buffer in (self.action, self.previous_action, self.previous_joint_vel, self.feet_air_time):
+            buffer.masked_fill_(column, 0.0)
+        self.state.joint_acc.masked_fill_(column, 0.0)
+        self.feet_down.masked_fill_(column, False)
+        self.episode_sums.masked_fill_(column, 0.0)
+        self.episode_length.masked_fill_(mask, 0)
+
+    def _update_commands(self) -> None:
+        """New commands for robots whose time has come, which includes those just reset."""
+        cfg = self.cfg.commands
+        period = round(cfg.resampling_time / self.step_dt)
+        new = (self.episode_length % period == 0).unsqueeze(1)
+        sample = self._sample_commands()
+        self.command.copy_(torch.where(new, sample, self.command))
+        if cfg.heading:
+            target = self._uniform((-torch.pi, torch.pi))
+            self.heading_target.copy_(torch.where(new[:, 0], target, self.heading_target))
+
+    def _sample_commands(self) -> Tensor:
+        cfg = self.cfg.commands
+        ranges = torch.tensor([cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw], device=self.device)
+        sample = self._uniform((0.0, 1.0), 3) * (ranges[:, 1] - ranges[:, 0]) + ranges[:, 0]
+        sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
+        return sample
+
+    def _push(self) -> None:
+        cfg = self.cfg.randomisation
+        if cfg.push_interval <= 0.0 or cfg.push_velocity <= 0.0:
+            return
+        self.push_countdown -= 1
+        due = self.push_countdown <= 0
+        velocity = self.engine.base_lin_vel.clone()
+        velocity[:, :2] = self._uniform((-cfg.push_velocity, cfg.push_velocity), 2)
+        self.engine.set_base_velocity(due, velocity, self.engine.base_ang_vel)
+        self.push_countdown.masked_fill_(due, round(cfg.push_interval / self.step_dt))
+
+    # ------------------------------------------------------------------ exact continuation
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of every mutable tensor, the random generator's and the engine's state."""
+        return {
+            "buffers": {name: buffer.clone() for name, buffer in self._buffers.items()},
+            "generator": self.generator.get_state(),
+            "engine": self.engine.state_dict(),
+            "obs": self._obs.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken; ValueError where shapes do not fit."""
+        for name, buffer in self._buffers.items():
+            if name not in state["buffers"] or state["buffers"][name].shape != buffer.shape:
+                raise ValueError(f"the saved environment's {name!r} does not fit this task or num_envs")
+            buffer.copy_(state["buffers"][name])
+        self.generator.set_state(state["generator"].cpu())
+        self.engine.load_state_dict(state["engine"])
+        self._obs.copy_(state["obs"])
+        self._refresh_reset()
+
+    def get_observations(self) -> dict[str, Tensor]:
+        """The observations last returned by `reset` or `step`."""
+        return {"policy": self._obs, "critic": self._obs}

@@ -1,0 +1,55 @@
+"""ANYmal C follows velocity commands on flat ground.
+
+Values are the reference method's (code column, flat task; Rudin et al. 2021).
+"""
+
+from __future__ import annotations
+
+from envs import observations as obs
+from envs import rewards as rew
+from envs.config import EnvConfig, ObservationTerm, RewardTerm
+from robots import ANYMAL_C
+
+
+def observation_terms() -> dict[str, ObservationTerm]:
+    """The reference's 48 values, in its order."""
+    return {
+        "base_lin_vel": ObservationTerm(obs.base_lin_vel, (2.0,), 0.1, "vector"),
+        "base_ang_vel": ObservationTerm(obs.base_ang_vel, (0.25,), 0.2, "axial"),
+        "projected_gravity": ObservationTerm(obs.projected_gravity, (1.0,), 0.05, "vector"),
+        "command": ObservationTerm(obs.command, (2.0, 2.0, 0.25), 0.0, "command"),
+        "joint_pos": ObservationTerm(obs.joint_pos, (1.0,), 0.01, "joints"),
+        "joint_vel": ObservationTerm(obs.joint_vel, (0.05,), 1.5, "joints"),
+        "previous_action": ObservationTerm(obs.previous_action, (1.0,), 0.0, "joints"),
+    }
+
+
+def reward_terms() -> dict[str, RewardTerm]:
+    """Every reward of the reference; weight 0 switches a term off."""
+    return {
+        "tracking_lin_vel": RewardTerm(rew.tracking_lin_vel, 1.0, {"sigma": 0.25}),
+        "tracking_ang_vel": RewardTerm(rew.tracking_ang_vel, 0.5, {"sigma": 0.25}),
+        "lin_vel_z": RewardTerm(rew.lin_vel_z, -2.0),
+        "ang_vel_xy": RewardTerm(rew.ang_vel_xy, -0.05),
+        "orientation": RewardTerm(rew.orientation, -5.0),
+        "torques": RewardTerm(rew.torques, -2.5e-5),
+        "dof_vel": RewardTerm(rew.dof_vel, 0.0),
+        "dof_acc": RewardTerm(rew.dof_acc, -2.5e-7),
+        "action_rate": RewardTerm(rew.action_rate, -0.01),
+        "base_height": RewardTerm(rew.base_height, 0.0, {"target": 0.5}),
+        "collision": RewardTerm(rew.collision, -1.0),
+        "feet_air_time": RewardTerm(rew.feet_air_time, 2.0, {"target": 0.5}),
+        "no_fly": RewardTerm(rew.no_fly, 0.0),
+        "stumble": RewardTerm(rew.stumble, 0.0),
+        "stand_still": RewardTerm(rew.stand_still, 0.0),
+        "feet_contact_forces": RewardTerm(rew.feet_contact_forces, 0.0, {"max_force": 350.0}),
+        "dof_pos_limits": RewardTerm(rew.dof_pos_limits, 0.0, {"soft_limit": 0.9}),
+        "dof_vel_limits": RewardTerm(rew.dof_vel_limits, 0.0, {"soft_limit": 1.0}),
+        "torque_limits": RewardTerm(rew.torque_limits, 0.0, {"soft_limit": 1.0}),
+        "termination": RewardTerm(rew.termination, 0.0),
+    }
+
+
+def reference() -> EnvConfig:
+    """The task with the published values."""
+    return EnvConfig(robot=ANYMAL_C, rewards=reward_terms(), observations=observation_terms())

@@ -1,0 +1,114 @@
+"""What an environment may ask of a physics engine.
+
+Every engine steps `num_envs` copies of one `mujoco.MjModel` (N robots, A actuated joints, F feet, C contact
+groups) and owns float32 tensors on its device that are refreshed in place at the end of every call: keep a
+reference once, read it for ever.
+
+Positions, velocities and foot kinematics belong to the end of the last substep; contact forces and joint
+torques to its start, because that is where MuJoCo evaluates them (on every engine).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Engine(Protocol):
+    """N robots of one kind on one ground, stepped together."""
+
+    num_envs: int
+    device: torch.device
+    timestep: float
+    """Physics time step, s."""
+    joint_names: tuple[str, ...]
+    """Names of the A actuated joints, in the MJCF's order, which is the order of every [N, A] tensor."""
+    contact_groups: tuple[str, ...]
+    """Names of the C contact groups, in the order of `contact_force`."""
+    joint_pos_limits: Tensor
+    """Lower and upper joint limits, rad, [A, 2]; infinite where a joint has none."""
+    base_mass: Tensor
+    """Mass of each robot's base link, kg, [N]."""
+    total_mass: Tensor
+    """Mass of each robot, kg, [N]."""
+
+    base_pos: Tensor
+    """Position of the base frame in the world, m, [N, 3]."""
+    base_quat: Tensor
+    """Rotation from base to world, w x y z, [N, 4]."""
+    base_lin_vel: Tensor
+    """Velocity of the base frame's origin, world frame, m/s, [N, 3]."""
+    base_ang_vel: Tensor
+    """Angular velocity, base frame, rad/s, [N, 3]."""
+    joint_pos: Tensor
+    """rad, [N, A]."""
+    joint_vel: Tensor
+    """rad/s, [N, A]."""
+    joint_torque: Tensor
+    """Torque of the actuators after clipping, N m, [N, A]."""
+    foot_pos: Tensor
+    """Centres of the foot geoms, world frame, m, [N, F, 3]."""
+    foot_vel: Tensor
+    """Velocities of the same points, world frame, m/s, [N, F, 3]."""
+    contact_force: Tensor
+    """Force of the ground on each contact group, world frame, N, [N, C, 3]; a standing foot reads +z."""
+    bad: Tensor
+    """True where a robot's numbers stopped being finite; cleared by `write_state`, bool, [N]."""
+    base_wrench: Tensor
+    """Input: force (N) and torque (N m) on the base's centre of mass, world frame, [N, 6]."""
+    gravity: Tensor
+    """Input: gravity of each robot, world frame, m/s^2, [N, 3]."""
+
+    def step(
+        self,
+        targets: Tensor,
+        num_substeps: int,
+        previous_targets: Tensor | None = None,
+        switch_substep: Tensor | None = None,
+    ) -> None:
+        """Advance all robots.
+
+        Args:
+            targets: joint angles (rad; position actuation) or torques (N m; torque actuation), [N, A].
+            num_substeps: number of physics steps.
+            previous_targets: targets in force until a robot's switch, [N, A].
+            switch_substep: first substep at which a robot uses the new targets, int, [N].
+        """
+
+    def write_state(
+        self,
+        mask: Tensor,
+        base_pos: Tensor,
+        base_quat: Tensor,
+        base_lin_vel: Tensor,
+        base_ang_vel: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> None:
+        """Set the state of the robots in `mask` (bool, [N]); other rows of the arguments are ignored.
+
+        Shapes and frames are those of the attributes. Forces, torques, warm start and `bad` of these robots
+        are cleared and their foot kinematics recomputed.
+        """
+
+    def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
+        """Set the base's velocity (world, m/s, [N, 3]; base frame, rad/s, [N, 3]) of the robots in `mask`."""
+
+    def set_params(self, mask: Tensor, **params: Tensor) -> None:
+        """Set parameters of the robots in `mask`; derived constants follow.
+
+        Keywords, each with a row per robot: `friction` [N] (coefficient at the contact itself: robot geoms
+        have priority), `base_mass` [N] (kg; inertia scales along), `base_com` [N, 3] (m, base frame),
+        `stiffness`, `damping`, `effort_limit`, `joint_damping`, `armature`, `friction_loss` [N, A].
+
+        Raises:
+            ValueError: a keyword that is not a parameter.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that shapes the future, warm starts and per-robot parameters included (copies)."""
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue exactly where `state_dict` was taken."""

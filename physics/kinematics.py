@@ -1,0 +1,113 @@
+"""Positions and velocities of feet from joint angles, for all robots at once.
+
+MuJoCo's own body positions lag one substep behind the joint angles after a step; these do not.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def quat_to_matrix(quat: Tensor) -> Tensor:
+    """Rotation matrices [N, 3, 3] of unit quaternions [N, 4] (w x y z)."""
+    w, x, y, z = quat.unbind(-1)
+    rows = (
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    )  # fmt: skip
+    return torch.stack(rows, dim=-1).view(-1, 3, 3)
+
+
+class FootKinematics:
+    """Forward kinematics of points at the ends of hinge chains of one length.
+
+    With rotation R of a link, joint axis a (link frame) and angle q, the link turns by Rodrigues' formula
+    R (I + sin q [a]x + (1 - cos q) [a]x^2); the point's velocity is the sum of (axis x lever) dq/dt
+    (Featherstone, Rigid Body Dynamics Algorithms, 2008, section 2).
+    """
+
+    def __init__(self, model: mujoco.MjModel, geoms: tuple[str, ...], base: int, device: torch.device):
+        """Read the chains from body `base` to each geom; ValueError where a chain is not made of hinges."""
+        chains = [self._chain(model, model.geom(name).bodyid[0], base) for name in geoms]
+        if len({len(chain) for chain in chains}) != 1:
+            raise ValueError(f"feet {', '.join(geoms)} must hang on chains of equal length")
+        depth = len(chains[0])
+        self._joint = torch.tensor([[chain[k][0] for chain in chains] for k in range(depth)], device=device)
+
+        def stack(index: int) -> Tensor:
+            data = np.array([[chain[k][index] for chain in chains] for k in range(depth)])
+            return torch.tensor(data, dtype=torch.float32, device=device)
+
+        self._offset, self._turn, self._anchor, axis = stack(1), stack(2), stack(3), stack(4)  # [K, F, ...]
+        self._axis = axis.unsqueeze(-1)
+        zero = torch.zeros_like(axis[..., 0])
+        x, y, z = axis.unbind(-1)
+        self._skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).view(depth, len(geoms), 3, 3)
+        self._skew2 = self._skew @ self._skew
+        self._point = torch.tensor(
+            np.array([model.geom(name).pos for name in geoms]), dtype=torch.float32, device=device
+        )
+
+    @staticmethod
+    def _chain(model: mujoco.MjModel, body: int, base: int) -> list[tuple]:
+        chain: list[tuple] = []
+        while body != base:
+            first, count = model.body_jntadr[body], model.body_jntnum[body]
+            if count != 1 or model.jnt_type[first] != mujoco.mjtJoint.mjJNT_HINGE:
+                raise ValueError(f"body {model.body(body).name!r} needs exactly one hinge joint")
+            turn = np.zeros(9)
+            mujoco.mju_quat2Mat(turn, model.body_quat[body])
+            chain.append(
+                (
+                    model.jnt_qposadr[first] - 7,
+                    model.body_pos[body],
+                    turn.reshape(3, 3),
+                    model.jnt_pos[first],
+                    model.jnt_axis[first],
+                )
+            )
+            body = model.body_parentid[body]
+        return chain[::-1]
+
+    def __call__(
+        self,
+        base_pos: Tensor,
+        base_quat: Tensor,
+        base_lin_vel: Tensor,
+        base_ang_vel: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Positions and velocities of the points, world frame, both [N, F, 3]; inputs as in `Engine`."""
+        depth, num_feet = self._joint.shape
+        num_envs = len(joint_pos)
+        angle, rate = joint_pos.T[self._joint], joint_vel.T[self._joint]  # [K, F, N]
+        sin, versine = torch.sin(angle)[..., None, None], (1 - torch.cos(angle))[..., None, None]
+        pos = torch.zeros(num_feet, num_envs, 3, device=joint_pos.device)
+        rot = torch.eye(3, device=joint_pos.device).expand(num_feet, num_envs, 3, 3)
+
+        def times(matrix: Tensor, constant: Tensor) -> Tensor:  # [F, N, 3, 3] x [F, 3, m], one product a foot
+            flat = matrix.reshape(num_feet, num_envs * 3, 3)
+            return (flat @ constant).view(num_feet, num_envs, 3, -1)
+
+        axes, anchors = [], []
+        for k in range(depth):
+            pos = pos + times(rot, self._offset[k].unsqueeze(-1)).squeeze(-1)
+            rot = times(rot, self._turn[k])
+            axes.append(times(rot, self._axis[k]).squeeze(-1))
+            anchor = pos + times(rot, self._anchor[k].unsqueeze(-1)).squeeze(-1)
+            rot = rot + sin[k] * times(rot, self._skew[k]) + versine[k] * times(rot, self._skew2[k])
+            pos = anchor - times(rot, self._anchor[k].unsqueeze(-1)).squeeze(-1)
+            anchors.append(anchor)
+        pos = pos + times(rot, self._point.unsqueeze(-1)).squeeze(-1)
+        vel = torch.linalg.cross(base_ang_vel.expand_as(pos), pos)
+        for axis, anchor, speed in zip(axes, anchors, rate, strict=True):
+            vel = vel + torch.linalg.cross(axis, pos - anchor) * speed.unsqueeze(-1)
+        to_world = quat_to_matrix(base_quat).transpose(1, 2)
+        world_pos = pos.transpose(0, 1) @ to_world + base_pos.unsqueeze(1)
+        world_vel = vel.transpose(0, 1) @ to_world + base_lin_vel.unsqueeze(1)
+        return world_pos, world_vel

@@ -1,0 +1,141 @@
+"""Robot + ground + contact sensors + actuators, compiled into one `mujoco.MjModel`.
+
+The same model is the starting point of every engine. Contact groups become MuJoCo contact sensors named
+`contact/<group>/<geom>`; joints get actuators of their own name.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import mujoco
+
+from robots.config import RobotConfig, match, matching
+from terrains.ground import Ground
+
+Actuation = Literal["position", "torque"]
+
+
+def build_scene(
+    robot: RobotConfig,
+    ground: Ground,
+    timestep: float = 0.005,
+    actuation: Actuation = "position",
+    visuals: bool = False,
+) -> mujoco.MjModel:
+    """Compile a scene.
+
+    Args:
+        robot: the robot; its MJCF has a free joint, hinges, collision geoms and (in group 2) visual geoms.
+        ground: what it stands on.
+        timestep: physics time step, s.
+        actuation: `position` (PD with force limits inside MuJoCo, so that it acts at every substep) or `torque`.
+        visuals: keep visual geoms and add light, sky and a textured floor. Physics is the same either way;
+            without them a step has less to compute.
+
+    Raises:
+        ValueError: the MJCF lacks something that the configuration names.
+    """
+    spec = mujoco.MjSpec.from_file(str(robot.mjcf_path))
+    spec.option.timestep = timestep
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+    spec.option.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    # MuJoCo would put a robot with NaN back to the origin by itself; the environment does that, and counts it.
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    if visuals:
+        _add_surroundings(spec)
+    else:
+        for geom in [geom for geom in spec.geoms if not geom.contype and not geom.conaffinity]:
+            spec.delete(geom)
+    _add_ground(spec, ground, visuals)
+    _add_actuators(spec, robot, actuation)
+    _add_contact_sensors(spec, robot)
+    return spec.compile()
+
+
+def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
+    # Contacts are generated between contype and conaffinity bits: robots (1, 0) touch only the ground (0, 1).
+    spec.worldbody.add_geom(
+        name="ground",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0, 0, 0.05],
+        contype=0,
+        conaffinity=1,
+        condim=3,
+        material="ground" if visuals else "",
+    )
+
+
+def _add_actuators(spec: mujoco.MjSpec, robot: RobotConfig, actuation: Actuation) -> None:
+    for joint in spec.joints:
+        if joint.type != mujoco.mjtJoint.mjJNT_HINGE:
+            continue
+        limit = match(robot.effort_limit, joint.name)
+        actuator = spec.add_actuator(
+            name=joint.name,
+            target=joint.name,
+            trntype=mujoco.mjtTrn.mjTRN_JOINT,
+            forcelimited=True,
+            forcerange=[-limit, limit],
+        )
+        if actuation == "position":
+            actuator.set_to_position(
+                kp=match(robot.stiffness, joint.name), kv=match(robot.damping, joint.name)
+            )
+        else:
+            actuator.set_to_motor()
+
+
+def contact_geoms(robot: RobotConfig, geoms: list[str]) -> dict[str, list[str]]:
+    """Contact group -> names of its geoms, in the robot's order of groups."""
+    return {group: matching(patterns, geoms) for group, patterns in robot.contact_groups.items()}
+
+
+def _add_contact_sensors(spec: mujoco.MjSpec, robot: RobotConfig) -> None:
+    """One net-force sensor per watched geom.
+
+    Its data is the sum of the contact forces in the world frame; the engine flips the sign where MuJoCo
+    reports the force of the robot on the ground.
+    """
+    geoms = [geom.name for geom in spec.geoms if geom.name and geom.contype]
+    for group, names in contact_geoms(robot, geoms).items():
+        for name in names:
+            spec.add_sensor(
+                name=f"contact/{group}/{name}",
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=mujoco.mjtObj.mjOBJ_GEOM,
+                objname=name,
+                reftype=mujoco.mjtObj.mjOBJ_UNKNOWN,
+                # data: force; reduce: net force over all matching contacts; one slot
+                intprm=[1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), 3, 1],
+            )
+
+
+def _add_surroundings(spec: mujoco.MjSpec) -> None:
+    spec.visual.global_.offwidth = 1920
+    spec.visual.global_.offheight = 1080
+    spec.visual.quality.shadowsize = 4096
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.75, 0.83, 0.92],
+        rgb2=[0.95, 0.96, 0.97],
+        width=64,
+        height=384,
+    )
+    spec.add_texture(
+        name="ground",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=[0.62, 0.65, 0.68],
+        rgb2=[0.56, 0.59, 0.62],
+        width=256,
+        height=256,
+    )
+    material = spec.add_material(name="ground", texrepeat=[1, 1], texuniform=True, reflectance=0.05)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "ground"
+    spec.worldbody.add_light(
+        pos=[0, 0, 6], dir=[0.3, 0.4, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True
+    )

@@ -1,0 +1,72 @@
+"""What a robot's MJCF file cannot say: its stance, gains and which bodies may touch the ground."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class RobotConfig:
+    """Facts about one robot. Dictionaries map regular expressions over names to values; first match wins."""
+
+    name: str
+    """Name of the robot, as used in task names."""
+    mjcf: str
+    """MJCF file, relative to this folder or absolute."""
+    init_height: float
+    """Height of the base above the ground at reset, m."""
+    default_joint_pos: dict[str, float]
+    """Joint name pattern -> joint angle of the nominal stance, rad."""
+    stiffness: dict[str, float]
+    """Joint name pattern -> proportional gain, N m / rad."""
+    damping: dict[str, float]
+    """Joint name pattern -> derivative gain, N m s / rad."""
+    effort_limit: dict[str, float]
+    """Joint name pattern -> largest torque of the drive, N m."""
+    velocity_limit: dict[str, float]
+    """Joint name pattern -> largest speed of the drive, rad / s (used by the velocity-limit reward only)."""
+    feet: tuple[str, ...]
+    """Collision geoms that are the feet, in the order of every [N, F] tensor."""
+    contact_groups: dict[str, tuple[str, ...]]
+    """Contact group -> geom name patterns. Every foot is a group of its own name."""
+    penalised_contacts: tuple[str, ...]
+    """Contact group patterns that the collision reward counts."""
+    fatal_contacts: tuple[str, ...]
+    """Contact group patterns that end the episode."""
+    mirror_names: dict[str, str] = field(default_factory=dict)
+    """Joint or foot name prefix -> prefix of its mirror image across the x-z plane (both directions)."""
+    mirror_sign: dict[str, float] = field(default_factory=dict)
+    """Joint name pattern -> +1, or -1 where the joint's angle changes sign in the mirror."""
+
+    @property
+    def mjcf_path(self) -> Path:
+        """Absolute path of the MJCF file."""
+        return Path(__file__).parent / self.mjcf
+
+
+def match(patterns: dict[str, T], name: str) -> T:
+    """Value of the first pattern that matches the whole name; KeyError with the patterns if none does."""
+    for pattern, value in patterns.items():
+        if re.fullmatch(pattern, name):
+            return value
+    raise KeyError(f"no pattern of {list(patterns)} matches {name!r}")
+
+
+def matching(patterns: tuple[str, ...], names: tuple[str, ...] | list[str]) -> list[str]:
+    """Names, in order, that any pattern matches; ValueError for a pattern that matches nothing."""
+    for pattern in patterns:
+        if not any(re.fullmatch(pattern, name) for name in names):
+            raise ValueError(f"{pattern!r} matches none of {', '.join(names)}.{nearest(pattern, names)}")
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def nearest(name: str, choices: tuple[str, ...] | list[str]) -> str:
+    """' Did you mean ...?' with the closest choices, or an empty string."""
+    close = difflib.get_close_matches(name, list(choices), n=3, cutoff=0.4)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
