@@ -43,6 +43,8 @@ def build_scene(
     spec.option.solver = mujoco.mjtSolver.mjSOL_NEWTON
     # MuJoCo would put a robot with NaN back to the origin by itself; the environment does that, and counts it.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    # One robot is one island, and a body has few geoms: looking for more only costs time.
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     if visuals:
         _add_surroundings(spec)
     else:

@@ -46,7 +46,9 @@ install() {
   local what=$1 reason
   shift
   "$VENV/bin/python" -m pip install --no-input --disable-pip-version-check "$@" >>"$LOG" 2>&1 || {
-    reason=$(sed -n 's/^ *\(ERROR\|error\): *//p' "$LOG" | tail -n 1 | cut -c 1-160)
+    reason=$(sed -n 's/^ERROR: *\(.*[^:]\)$/\1/p' "$LOG" | tail -n 1 | cut -c 1-160)
+    # pip itself reports an index that is out of reach as a missing version.
+    ! grep -q 'Retrying (Retry' "$LOG" || reason="the package index cannot be reached"
     fail "installing $what failed${reason:+ (${reason%.})}; $LOG has the details."
   }
 }

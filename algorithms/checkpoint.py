@@ -1,0 +1,56 @@
+"""Checkpoints: written atomically, read without executing code, refused with one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = "trot-checkpoint-1"
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that a crash leaves either the old file or the new one, never half of one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        ValueError: the file is missing, truncated, or not one of ours.
+    """
+    if not path.is_file():
+        raise ValueError(f"checkpoint {path} does not exist{_choices(path.parent)}")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        reason = str(error).split("\n")[0][:100]
+        raise ValueError(f"checkpoint {path} is damaged or not a checkpoint ({reason})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"checkpoint {path} was not written by this program (format {FORMAT} expected)")
+    return content
+
+
+def available(folder: Path) -> dict[int, Path]:
+    """Iteration -> path of every `model_<iteration>.pt` in a folder, ascending."""
+    found = ((re.fullmatch(r"model_(\d+)\.pt", path.name), path) for path in folder.glob("model_*.pt"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def _choices(folder: Path) -> str:
+    iterations = list(available(folder))
+    return f"; {folder} has iterations {', '.join(map(str, iterations))}" if iterations else ""

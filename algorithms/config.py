@@ -1,0 +1,99 @@
+"""Every hyper-parameter of the learner; defaults are the reference method's (Rudin et al. 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class PolicyConfig:
+    """Actor and critic networks."""
+
+    actor_hidden: tuple[int, ...] = (128, 64, 32)
+    """Widths of the actor's hidden layers (ELU)."""
+    critic_hidden: tuple[int, ...] = (128, 64, 32)
+    """Widths of the critic's hidden layers (ELU)."""
+    init: Literal["orthogonal", "default"] = "default"
+    """Initial weights: orthogonal (actor's output x 0.01), or torch's default."""
+    init_std: float = 1.0
+    """Initial standard deviation of the actions."""
+    std_range: tuple[float, float] = (0.05, 2.0)
+    """Bounds of the standard deviation: it can neither vanish nor explode."""
+    normalise_obs: bool = False
+    """Normalise observations by their running mean and standard deviation."""
+    symmetry: Literal["none", "equivariant"] = "none"
+    """equivariant: weights tied so that a mirrored observation gives exactly the mirrored action."""
+
+
+@dataclass
+class PPOConfig:
+    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347)."""
+
+    num_steps: int = 24
+    """Steps of every robot between updates."""
+    num_epochs: int = 5
+    """Passes over the samples in an update."""
+    num_mini_batches: int = 4
+    """Mini-batches in a pass."""
+    clip: float = 0.2
+    """Clipping range of the probability ratio, and of the value."""
+    clip_value: bool = True
+    """Clip the value's change like the ratio's."""
+    gamma: float = 0.99
+    """Discount per step."""
+    lam: float = 0.95
+    """Lambda of generalised advantage estimation (Schulman et al., arXiv 1506.02438)."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    value_coef: float = 1.0
+    """Weight of the value loss."""
+    learning_rate: float = 1e-3
+    """Initial learning rate of Adam."""
+    schedule: Literal["adaptive", "fixed"] = "adaptive"
+    """adaptive: x 1.5 when the KL divergence is below half of `desired_kl`, / 1.5 above twice."""
+    desired_kl: float = 0.01
+    """KL divergence of an update that the learning rate is adapted to."""
+    learning_rate_range: tuple[float, float] = (1e-5, 1e-2)
+    """Bounds of the adaptive learning rate."""
+    max_grad_norm: float = 1.0
+    """Largest norm of the gradient."""
+
+
+@dataclass
+class LearnerConfig:
+    """How a policy learns."""
+
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    save_interval: int = 50
+    """Iterations between checkpoints."""
+    max_bad_updates: int = 5
+    """Stop after this many iterations in a row in which a mini-batch had to be skipped."""
+
+    def validate(self) -> None:
+        """Check ranges; ValueError with one sentence that names the field."""
+        ppo, policy = self.ppo, self.policy
+        for name, value in (
+            ("ppo.num_steps", ppo.num_steps),
+            ("ppo.num_epochs", ppo.num_epochs),
+            ("ppo.num_mini_batches", ppo.num_mini_batches),
+            ("ppo.clip", ppo.clip),
+            ("ppo.learning_rate", ppo.learning_rate),
+            ("ppo.max_grad_norm", ppo.max_grad_norm),
+            ("ppo.desired_kl", ppo.desired_kl),
+            ("policy.init_std", policy.init_std),
+            ("policy.std_range", policy.std_range[0]),
+            ("save_interval", self.save_interval),
+            *((f"policy.{kind}", min(getattr(policy, kind), default=1)) for kind in _HIDDEN),
+        ):
+            if not value > 0:
+                raise ValueError(f"learner.{name} must be greater than 0, not {value}")
+        for name, value in (("ppo.gamma", ppo.gamma), ("ppo.lam", ppo.lam)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"learner.{name} must lie between 0 and 1, not {value}")
+        if not policy.std_range[0] <= policy.init_std <= policy.std_range[1]:
+            raise ValueError(f"learner.policy.init_std {policy.init_std} lies outside {policy.std_range}")
+
+
+_HIDDEN = ("actor_hidden", "critic_hidden")

@@ -1,0 +1,205 @@
+"""Actor and critic networks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from algorithms.config import PolicyConfig
+
+Mirror = tuple[Tensor, Tensor]
+"""Index and sign, both [k]: `x[..., index] * sign` is x seen in a mirror."""
+
+
+class Dense(nn.Module):
+    """A linear layer."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Weight [outputs, inputs] and bias [outputs] as they act."""
+        return self.weight, self.bias
+
+
+class MirroredDense(nn.Module):
+    """A linear layer that commutes with the mirror, at the cost of an ordinary one and half its parameters.
+
+    Hidden units come in pairs (h, h') that the mirror swaps, so the weight between hidden layers is
+    [[A, B], [B, A]]; the first layer is [W; W M] and the last [U, M' U], M and M' being the mirrors of input
+    and output (see Ravindran & Barto 2001; van der Pol et al., MDP Homomorphic Networks, 2020).
+    """
+
+    def __init__(self, inputs: int, outputs: int, first: Mirror | None, last: Mirror | None):
+        """Give `first` where the input is an observation, `last` where the output is an action or value."""
+        super().__init__()
+        self.is_first, self.is_last = first is not None, last is not None
+        if (not self.is_first and inputs % 2) or (not self.is_last and outputs % 2):
+            raise ValueError(
+                f"an equivariant network needs even hidden widths, not {inputs if inputs % 2 else outputs}"
+            )
+        self.weight = nn.Parameter(
+            torch.empty(outputs if self.is_last else outputs // 2, inputs if self.is_first else inputs // 2)
+            if self.is_first or self.is_last
+            else torch.empty(outputs // 2, inputs)
+        )
+        self.bias = nn.Parameter(torch.empty(outputs if self.is_last else outputs // 2))
+        for name, mirror in (("in", first), ("out", last)):
+            if mirror is not None:
+                self.register_buffer(f"{name}_index", mirror[0], persistent=False)
+                self.register_buffer(f"{name}_sign", mirror[1], persistent=False)
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Weight [outputs, inputs] and bias [outputs] as they act."""
+        weight, bias = self.weight, self.bias
+        if self.is_last:
+            mirrored = weight[self.out_index] * self.out_sign.unsqueeze(1)
+            return torch.cat((weight, mirrored), 1), 0.5 * (bias + bias[self.out_index] * self.out_sign)
+        if self.is_first:
+            # (M W)(x) = W(M x): column j of W M is column index^-1(j); the mirror is its own inverse.
+            mirrored = (weight * self.in_sign)[:, self.in_index]
+        else:
+            mirrored = weight.roll(weight.shape[1] // 2, 1)
+        return torch.cat((weight, mirrored), 0), torch.cat((bias, bias))
+
+
+class MLP(nn.Module):
+    """Multi-layer perceptron with ELU between layers."""
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        init: str,
+        output_gain: float,
+        mirrors: tuple[Mirror, Mirror] | None = None,
+    ):
+        """Widths from input to output; `output_gain` scales orthogonal initial weights of the last layer."""
+        super().__init__()
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        last = len(pairs) - 1
+        self.layers = nn.ModuleList(
+            Dense(a, b)
+            if mirrors is None
+            else MirroredDense(a, b, mirrors[0] if i == 0 else None, mirrors[1] if i == last else None)
+            for i, (a, b) in enumerate(pairs)
+        )
+        for i, ((inputs, _), layer) in enumerate(zip(pairs, self.layers, strict=True)):
+            bound = 1.0 / math.sqrt(inputs)
+            if init == "orthogonal":
+                nn.init.orthogonal_(layer.weight, output_gain if i == last else math.sqrt(2.0))
+                nn.init.zeros_(layer.bias)
+            else:  # torch's default for nn.Linear
+                nn.init.uniform_(layer.weight, -bound, bound)
+                nn.init.uniform_(layer.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] -> [..., outputs]."""
+        for i, layer in enumerate(self.layers):
+            x = functional.linear(x, *layer.tensors())
+            if i < len(self.layers) - 1:
+                x = functional.elu(x)
+        return x
+
+    def plain(self) -> nn.Sequential:
+        """A copy of nothing but `nn.Linear` and `nn.ELU`, for export."""
+        modules: list[nn.Module] = []
+        for layer in self.layers:
+            weight, bias = (tensor.detach().clone() for tensor in layer.tensors())
+            linear = nn.Linear(weight.shape[1], weight.shape[0])
+            linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+            modules += [linear, nn.ELU()]
+        return nn.Sequential(*modules[:-1])
+
+
+class RunningNormaliser(nn.Module):
+    """(x - mean) / std with statistics of everything seen in training."""
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("var", torch.ones(size))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., size] -> [..., size]."""
+        return (x - self.mean) / torch.sqrt(self.var + 1e-4)
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Add samples [B, size] (Chan et al. 1979, parallel variance)."""
+        batch = float(len(x))
+        total = self.count + batch
+        delta = x.mean(0) - self.mean
+        spread = self.var * self.count + x.var(0, unbiased=False) * batch
+        self.var.copy_((spread + delta.square() * (self.count * batch / total)) / total)
+        self.mean += delta * (batch / total)
+        self.count.copy_(total)
+
+
+class ActorCritic(nn.Module):
+    """A Gaussian policy with state-independent standard deviation, and a value function."""
+
+    def __init__(
+        self,
+        num_obs: int,
+        num_critic_obs: int,
+        num_actions: int,
+        cfg: PolicyConfig,
+        obs_mirror: Mirror | None = None,
+        action_mirror: Mirror | None = None,
+    ):
+        """Build the networks.
+
+        Args:
+            num_obs: columns O of the policy's observation.
+            num_critic_obs: columns C of the critic's observation.
+            num_actions: columns A of the action.
+            cfg: widths and options.
+            obs_mirror: mirror of both observations, needed by an equivariant network.
+            action_mirror: mirror of the action, likewise.
+
+        Raises:
+            ValueError: an equivariant network without mirrors, or with odd widths.
+        """
+        super().__init__()
+        actor_mirrors = critic_mirrors = None
+        if cfg.symmetry == "equivariant":
+            if obs_mirror is None or action_mirror is None or num_critic_obs != num_obs:
+                raise ValueError("learner.policy.symmetry equivariant needs an environment with mirror maps")
+            even = (torch.zeros(1, dtype=torch.long), torch.ones(1))
+            actor_mirrors, critic_mirrors = (obs_mirror, action_mirror), (obs_mirror, even)
+        self.cfg = cfg
+        self.actor = MLP((num_obs, *cfg.actor_hidden, num_actions), cfg.init, 0.01, actor_mirrors)
+        self.critic = MLP((num_critic_obs, *cfg.critic_hidden, 1), cfg.init, 1.0, critic_mirrors)
+        self.log_std = nn.Parameter(torch.full((num_actions,), math.log(cfg.init_std)))
+        self.obs_normaliser = RunningNormaliser(num_obs) if cfg.normalise_obs else None
+        self.critic_normaliser = RunningNormaliser(num_critic_obs) if cfg.normalise_obs else None
+
+    def mean(self, obs: Tensor) -> Tensor:
+        """Mean action, [..., O] -> [..., A]: the deterministic policy."""
+        return self.actor(obs if self.obs_normaliser is None else self.obs_normaliser(obs))
+
+    def value(self, critic_obs: Tensor) -> Tensor:
+        """Value, [..., C] -> [...]."""
+        if self.critic_normaliser is not None:
+            critic_obs = self.critic_normaliser(critic_obs)
+        return self.critic(critic_obs).squeeze(-1)
+
+    def forward(self, obs: Tensor, hidden: tuple = ()) -> tuple[tuple[Tensor, Tensor], tuple]:
+        """Distribution (mean [N, A], standard deviation [A]) and the next hidden state, empty for an MLP."""
+        return (self.mean(obs), self.log_std.exp()), hidden
+
+    @torch.no_grad()
+    def bound_std(self) -> None:
+        """Keep the standard deviation in its range; called after every optimiser step."""
+        low, high = self.cfg.std_range
+        self.log_std.clamp_(math.log(low), math.log(high))

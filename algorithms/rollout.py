@@ -1,0 +1,84 @@
+"""Storage for one rollout, allocated once, filled in place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RolloutBuffer:
+    """T steps of N robots, time-major: every tensor is [T, N, ...] on the environment's device.
+
+    Time-outs are bootstrapped with the value of the observation the episode really ended in. Those
+    observations are kept compactly: `slots` of them a step. A step with more time-outs than slots (all robots
+    in step with one another) bootstraps the surplus with the value before the step, and counts it.
+    """
+
+    def __init__(
+        self, num_steps: int, num_envs: int, num_obs: int, num_critic_obs: int | None, num_actions: int, device
+    ):
+        """Allocate; `num_critic_obs` is None where the critic sees what the policy sees."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(num_steps, *shape, dtype=dtype, device=device)
+
+        self.num_steps, self.num_envs = num_steps, num_envs
+        self.slots = min(num_envs, max(64, num_envs // 16))
+        self.obs = zeros(num_envs, num_obs)
+        self.critic_obs = self.obs if num_critic_obs is None else zeros(num_envs, num_critic_obs)
+        self.actions = zeros(num_envs, num_actions)
+        self.means = zeros(num_envs, num_actions)
+        self.log_probs = zeros(num_envs)
+        self.rewards = zeros(num_envs)
+        self.dones = zeros(num_envs)
+        self.truncated = zeros(num_envs)
+        self.values = zeros(num_envs)
+        self.advantages = zeros(num_envs)
+        self.returns = zeros(num_envs)
+        self.final_obs = zeros(self.slots, self.critic_obs.shape[-1])
+        self.final_index = zeros(self.slots, dtype=torch.int64)
+        self.final_used = zeros(self.slots)
+
+    def add_outcome(
+        self, step: int, rewards: Tensor, terminated: Tensor, truncated: Tensor, final_critic_obs: Tensor
+    ) -> None:
+        """Record what followed from `actions[step]`; all [N], `final_critic_obs` [N, C]."""
+        self.rewards[step].copy_(rewards)
+        torch.logical_or(terminated, truncated, out=self.dones[step])
+        self.truncated[step].copy_(truncated)
+        used, index = self.truncated[step].topk(self.slots)
+        self.final_used[step].copy_(used)
+        self.final_index[step].copy_(index)
+        self.final_obs[step].copy_(final_critic_obs[index])
+
+    def bootstrap(self, final_values: Tensor, gamma: float) -> Tensor:
+        """Add gamma x V(final observation) to the rewards of time-outs; returns the number of surplus ones.
+
+        Args:
+            final_values: values of `final_obs`, [T, slots].
+            gamma: discount.
+        """
+        covered = torch.zeros_like(self.truncated).scatter_(1, self.final_index, self.final_used)
+        ends = torch.zeros_like(self.values).scatter_(1, self.final_index, final_values * self.final_used)
+        surplus = self.truncated - covered
+        self.rewards.add_((ends + surplus * self.values) * gamma)
+        return surplus.sum()
+
+    def compute_advantages(self, last_values: Tensor, gamma: float, lam: float) -> None:
+        """Generalised advantage estimation (arXiv 1506.02438, equation 16), normalised over the rollout.
+
+        Args:
+            last_values: values of the observations after the last step, [N].
+            gamma: discount.
+            lam: GAE's lambda.
+        """
+        advantage = torch.zeros_like(last_values)
+        next_values = last_values
+        for step in reversed(range(self.num_steps)):
+            alive = (1.0 - self.dones[step]) * gamma
+            delta = self.rewards[step] + alive * next_values - self.values[step]
+            advantage = delta + alive * lam * advantage
+            self.advantages[step].copy_(advantage)
+            next_values = self.values[step]
+        torch.add(self.advantages, self.values, out=self.returns)
+        self.advantages.sub_(self.advantages.mean()).div_(self.advantages.std() + 1e-8)

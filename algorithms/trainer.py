@@ -1,0 +1,272 @@
+"""The training loop: collect, update, log, checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from algorithms import checkpoint
+from algorithms.config import LearnerConfig
+from algorithms.networks import ActorCritic
+from algorithms.ppo import PPO, log_prob
+from algorithms.rollout import RolloutBuffer
+
+Observations = dict[str, Tensor]
+
+
+class Environment(Protocol):
+    """All that the learner knows of an environment: a vector environment of torch tensors."""
+
+    num_envs: int
+    num_obs: int
+    num_actions: int
+    step_dt: float
+    device: torch.device
+    obs_mirror: tuple[Tensor, Tensor]
+    action_mirror: tuple[Tensor, Tensor]
+
+    def reset(self, *, seed: int | None = None) -> tuple[Observations, dict[str, Any]]: ...
+
+    def step(self, actions: Tensor) -> tuple[Observations, Tensor, Tensor, Tensor, dict[str, Any]]: ...
+
+    def get_observations(self) -> Observations: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class NonFiniteError(RuntimeError):
+    """Numbers kept being non-finite, so that going on would learn nothing."""
+
+
+def make_policy(env: Environment, cfg: LearnerConfig) -> ActorCritic:
+    """An `ActorCritic` that fits an environment."""
+    policy = ActorCritic(
+        env.num_obs, env.num_obs, env.num_actions, cfg.policy, env.obs_mirror, env.action_mirror
+    )
+    return policy.to(env.device)
+
+
+class Trainer:
+    """Trains one policy in one environment, on the environment's device.
+
+    On a CPU two runs with one seed give the same bits, and so does a run that was interrupted and continued
+    from a checkpoint.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        cfg: LearnerConfig,
+        run_dir: Path | None,
+        seed: int,
+        metadata: dict[str, Any] | None = None,
+    ):
+        """Prepare; nothing is stepped yet.
+
+        Args:
+            env: the environment.
+            cfg: hyper-parameters.
+            run_dir: where checkpoints go; None for none.
+            seed: seed of initial weights, exploration and mini-batch order.
+            metadata: plain values kept in each checkpoint (task, engine, ...).
+        """
+        cfg.validate()
+        self.env, self.cfg, self.run_dir = env, cfg, run_dir
+        self.metadata = metadata or {}
+        torch.manual_seed(seed)
+        self.policy = make_policy(env, cfg)
+        self.ppo = PPO(self.policy, cfg.ppo, env.device)
+        self.generator = torch.Generator(env.device)
+        self.generator.manual_seed(seed)
+        self.seed = seed
+        self.iteration = 0
+        """Updates done so far."""
+        self.train_time = 0.0
+        """Seconds spent in rollouts and updates so far, over all resumed parts."""
+        self._stop = False
+        self._bad_updates = 0
+        self._make_buffers()
+
+    def _make_buffers(self) -> None:
+        env, device = self.env, self.env.device
+        self.rollout = RolloutBuffer(
+            self.cfg.ppo.num_steps, env.num_envs, env.num_obs, None, env.num_actions, device
+        )
+        self._noise = torch.zeros(env.num_envs, env.num_actions, device=device)
+        self._episode_return = torch.zeros(env.num_envs, device=device)
+        self._episode_steps = torch.zeros(env.num_envs, device=device)
+        self._finished = torch.zeros(3, device=device)  # sum of returns, of lengths, number
+        self._mean_return = torch.zeros(2, device=device)  # last known mean return and length
+
+    # ------------------------------------------------------------------ one iteration
+
+    @torch.no_grad()
+    def collect(self) -> dict[str, Tensor]:
+        """Fill the rollout buffer; returns the environment's log, averaged over finished episodes."""
+        rollout, policy, env = self.rollout, self.policy, self.env
+        obs = env.get_observations()
+        (log_std, std) = policy.log_std, policy.log_std.exp()
+        log_sums: list[Tensor] = []
+        names: list[str] = []
+        self._finished.zero_()
+        for step in range(rollout.num_steps):
+            rollout.obs[step].copy_(obs["policy"])
+            mean = policy.mean(obs["policy"])
+            self._noise.normal_(generator=self.generator)
+            actions = torch.addcmul(mean, self._noise, std)
+            rollout.means[step].copy_(mean)
+            rollout.actions[step].copy_(actions)
+            rollout.log_probs[step].copy_(log_prob(actions, mean, log_std))
+            obs, rewards, terminated, truncated, info = env.step(actions)
+            rollout.add_outcome(step, rewards, terminated, truncated, info["final_obs"]["critic"])
+            self._count_episodes(rewards, rollout.dones[step])
+            names = list(info["log"])
+            log_sums.append(torch.stack(list(info["log"].values())))
+        return self._average_log(names, torch.stack(log_sums))
+
+    def _count_episodes(self, rewards: Tensor, dones: Tensor) -> None:
+        self._episode_return += rewards
+        self._episode_steps += 1.0
+        self._finished += torch.stack((dones @ self._episode_return, dones @ self._episode_steps, dones.sum()))
+        self._episode_return *= 1.0 - dones
+        self._episode_steps *= 1.0 - dones
+
+    def _average_log(self, names: list[str], values: Tensor) -> dict[str, Tensor]:
+        """Average [T, K] log values over steps, weighted by the episodes that ended in each; sums for counts."""
+        count = values[:, names.index("Episode/finished")]
+        weights = count / count.sum().clamp(min=1.0)
+        means, sums = weights @ values, values.sum(0)
+        counted = {"Episode/finished", "Episode/non_finite"}
+        return {name: (sums if name in counted else means)[i] for i, name in enumerate(names)}
+
+    @torch.no_grad()
+    def evaluate_rollout(self) -> Tensor:
+        """Values, time-out bootstrapping and advantages; returns the number of surplus time-outs."""
+        rollout, policy, ppo = self.rollout, self.policy, self.cfg.ppo
+        rollout.values.copy_(policy.value(rollout.critic_obs))
+        surplus = rollout.bootstrap(policy.value(rollout.final_obs), ppo.gamma)
+        last = policy.value(self.env.get_observations()["critic"])
+        rollout.compute_advantages(last, ppo.gamma, ppo.lam)
+        return surplus
+
+    def iterate(self) -> dict[str, float]:
+        """One rollout and one update; returns everything to log."""
+        start = time.perf_counter()
+        log = self.collect()
+        log["Train/surplus_timeouts"] = self.evaluate_rollout()
+        middle = time.perf_counter()
+        losses = self.ppo.update(self.rollout, self.generator)
+        if self.policy.obs_normaliser is not None and self.policy.critic_normaliser is not None:
+            self.policy.obs_normaliser.update(self.rollout.obs.flatten(0, 1))
+            self.policy.critic_normaliser.update(self.rollout.critic_obs.flatten(0, 1))
+        known = (self._finished[2] > 0).expand(2)
+        mean = self._finished[:2] / self._finished[2].clamp(min=1.0)
+        self._mean_return.copy_(torch.where(known, mean, self._mean_return))
+        log["Train/mean_reward"], log["Train/mean_episode_length"] = self._mean_return.unbind()
+        log |= {f"Loss/{name}": value for name, value in losses.items()}
+        # the one transfer of the iteration; it also waits for the device, so that times are true
+        values = torch.stack([value.float() for value in log.values()]).tolist()
+        end = time.perf_counter()
+        self.iteration += 1
+        self.train_time += end - start
+        numbers = dict(zip(log, values, strict=True))
+        samples = self.rollout.num_steps * self.env.num_envs
+        numbers["Perf/total_fps"] = samples / (end - start)
+        numbers["Perf/collection_time"] = middle - start
+        numbers["Perf/learning_time"] = end - middle
+        numbers["Perf/train_time"] = self.train_time
+        numbers["Perf/samples"] = float(samples * self.iteration)
+        self._guard(numbers)
+        return numbers
+
+    def _guard(self, numbers: dict[str, float]) -> None:
+        self._bad_updates = self._bad_updates + 1 if numbers["Loss/skipped"] else 0
+        if self._bad_updates >= self.cfg.max_bad_updates:
+            raise NonFiniteError(
+                f"losses or gradients were not finite in {self._bad_updates} iterations in a row (the weights were "
+                "not touched by them): lower learner.ppo.learning_rate or look at the rewards"
+            )
+
+    # ------------------------------------------------------------------ the whole run
+
+    def train(self, max_iterations: int, report: Callable[[int, dict[str, float]], None]) -> bool:
+        """Go on until `max_iterations` updates are done; returns whether Ctrl-C (or SIGTERM) ended it early.
+
+        A checkpoint is written every `save_interval` iterations, at the end, and on the way out.
+
+        Args:
+            max_iterations: total number of updates, earlier parts of a resumed run counted.
+            report: called after each iteration with its number and its log.
+        """
+        previous = [(number, signal.signal(number, self._on_signal)) for number in _SIGNALS]
+        try:
+            if self.iteration == 0:
+                self.env.reset(seed=self.seed)
+                self.save()
+            while self.iteration < max_iterations and not self._stop:
+                numbers = self.iterate()
+                if self.iteration % self.cfg.save_interval == 0 or self.iteration == max_iterations:
+                    self.save()
+                report(self.iteration, numbers)
+            if self._stop:
+                self.save()
+        finally:
+            for number, handler in previous:
+                signal.signal(number, handler)
+        return self._stop
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+        # a second Ctrl-C ends the program at once
+        signal.signal(number, signal.SIG_DFL)
+
+    def save(self) -> Path | None:
+        """Write `model_<iteration>.pt`; returns its path."""
+        if self.run_dir is None:
+            return None
+        path = self.run_dir / f"model_{self.iteration}.pt"
+        checkpoint.save(path, self.state_dict())
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that shapes the future."""
+        return {
+            "metadata": self.metadata,
+            "iteration": self.iteration,
+            "train_time": self.train_time,
+            "policy": self.policy.state_dict(),
+            "ppo": self.ppo.state_dict(),
+            "env": self.env.state_dict(),
+            "generator": self.generator.get_state(),
+            "counters": {
+                "episode_return": self._episode_return,
+                "episode_steps": self._episode_steps,
+                "mean_return": self._mean_return,
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken; ValueError where it does not fit."""
+        try:
+            self.policy.load_state_dict(state["policy"])
+        except RuntimeError as error:
+            raise ValueError("the checkpoint's networks differ in shape from this configuration's") from error
+        self.env.load_state_dict(state["env"])
+        self.ppo.load_state_dict(state["ppo"])
+        self.generator.set_state(state["generator"].cpu())
+        self.iteration, self.train_time = state["iteration"], state["train_time"]
+        self._episode_return.copy_(state["counters"]["episode_return"])
+        self._episode_steps.copy_(state["counters"]["episode_steps"])
+        self._mean_return.copy_(state["counters"]["mean_return"])
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
