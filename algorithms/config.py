@@ -88,12 +88,12 @@ class LearnerConfig:
             *((f"policy.{kind}", min(getattr(policy, kind), default=1)) for kind in _HIDDEN),
         ):
             if not value > 0:
-                raise ValueError(f"learner.{name} must be greater than 0, not {value}")
+                raise ValueError(f"agent.{name} must be greater than 0, not {value}")
         for name, value in (("ppo.gamma", ppo.gamma), ("ppo.lam", ppo.lam)):
             if not 0 <= value <= 1:
-                raise ValueError(f"learner.{name} must lie between 0 and 1, not {value}")
+                raise ValueError(f"agent.{name} must lie between 0 and 1, not {value}")
         if not policy.std_range[0] <= policy.init_std <= policy.std_range[1]:
-            raise ValueError(f"learner.policy.init_std {policy.init_std} lies outside {policy.std_range}")
+            raise ValueError(f"agent.policy.init_std {policy.init_std} lies outside {policy.std_range}")
 
 
 _HIDDEN = ("actor_hidden", "critic_hidden")

@@ -174,7 +174,7 @@ class ActorCritic(nn.Module):
         actor_mirrors = critic_mirrors = None
         if cfg.symmetry == "equivariant":
             if obs_mirror is None or action_mirror is None or num_critic_obs != num_obs:
-                raise ValueError("learner.policy.symmetry equivariant needs an environment with mirror maps")
+                raise ValueError("agent.policy.symmetry equivariant needs an environment with mirror maps")
             even = (torch.zeros(1, dtype=torch.long), torch.ones(1))
             actor_mirrors, critic_mirrors = (obs_mirror, action_mirror), (obs_mirror, even)
         self.cfg = cfg

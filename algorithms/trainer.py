@@ -193,7 +193,7 @@ class Trainer:
         if self._bad_updates >= self.cfg.max_bad_updates:
             raise NonFiniteError(
                 f"losses or gradients were not finite in {self._bad_updates} iterations in a row (the weights were "
-                "not touched by them): lower learner.ppo.learning_rate or look at the rewards"
+                "not touched by them): lower agent.ppo.learning_rate or look at the rewards"
             )
 
     # ------------------------------------------------------------------ the whole run

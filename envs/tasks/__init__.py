@@ -1,0 +1,103 @@
+"""Tasks: one module per task family; a module's `TASKS` are found by themselves.
+
+A recipe is an environment configuration and what it changes of the learner's defaults.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+from envs.config import EnvConfig
+from robots.config import nearest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train a task."""
+
+    env: Callable[[], EnvConfig]
+    """Makes the environment's configuration."""
+    agent: dict[str, Any] = field(default_factory=dict)
+    """Changes to the learner's defaults, nested as in `algorithms.config.LearnerConfig`."""
+    num_envs: int = 4096
+    """Robots trained together."""
+    max_iterations: int = 1500
+    """Policy updates."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named task and its recipes; the first recipe is the default."""
+
+    name: str
+    recipes: dict[str, Recipe]
+    gym_id: str
+    """Name in the gymnasium registry."""
+
+    @property
+    def default_recipe(self) -> str:
+        """Name of the first recipe."""
+        return next(iter(self.recipes))
+
+    def recipe(self, name: str) -> Recipe:
+        """A recipe by name, '' for the default; ValueError with the choices."""
+        name = name or self.default_recipe
+        if name not in self.recipes:
+            known = list(self.recipes)
+            raise ValueError(
+                f"task {self.name} has no recipe {name!r}; choose from {', '.join(known)}.{nearest(name, known)}"
+            )
+        return self.recipes[name]
+
+
+def _discover() -> dict[str, Task]:
+    tasks: dict[str, Task] = {}
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        for task in getattr(importlib.import_module(module.name), "TASKS", ()):
+            tasks[task.name] = task
+    return tasks
+
+
+def all_tasks() -> dict[str, Task]:
+    """Every task by name."""
+    global _tasks
+    if not _tasks:
+        _tasks = _discover()
+    return _tasks
+
+
+_tasks: dict[str, Task] = {}
+
+
+def get_task(name: str) -> Task:
+    """A task by name; hyphens count as underscores. ValueError with the nearest valid names."""
+    tasks = all_tasks()
+    key = name.replace("-", "_")
+    if key not in tasks:
+        known = list(tasks)
+        raise ValueError(f"unknown task {name!r}; choose from {', '.join(known)}.{nearest(key, known)}")
+    return tasks[key]
+
+
+def register_gymnasium_envs() -> None:
+    """Make every task known to `gymnasium.make_vec`; calling it twice does no harm."""
+    for task in all_tasks().values():
+        if task.gym_id not in gym.registry:
+            gym.register(
+                task.gym_id,
+                vector_entry_point="envs.tasks:make_gymnasium_env",
+                kwargs={"task": task.name},
+            )
+
+
+def make_gymnasium_env(task: str, num_envs: int, recipe: str = "", **kwargs: Any) -> gym.vector.VectorEnv:
+    """A task's environment by name; keywords are those of `LeggedEnv`."""
+    from envs.legged_env import LeggedEnv
+
+    return LeggedEnv(get_task(task).recipe(recipe).env(), num_envs, **kwargs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from envs import observations as obs
 from envs import rewards as rew
 from envs.config import EnvConfig, ObservationTerm, RewardTerm
+from envs.tasks import Recipe, Task
 from robots import ANYMAL_C
 
 
@@ -53,3 +54,14 @@ def reward_terms() -> dict[str, RewardTerm]:
 def reference() -> EnvConfig:
     """The task with the published values."""
     return EnvConfig(robot=ANYMAL_C, rewards=reward_terms(), observations=observation_terms())
+
+
+TASKS = (
+    Task(
+        name="anymal_c_flat",
+        recipes={
+            "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
+        },
+        gym_id="Trot/AnymalCFlat-v0",
+    ),
+)

@@ -1,0 +1,187 @@
+"""The configuration of a run: built from a task's recipe, changed by flags, saved as YAML, read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+import yaml
+
+from algorithms.config import LearnerConfig
+from envs.config import EnvConfig
+from envs.tasks import get_task
+from robots.config import nearest
+
+T = TypeVar("T")
+
+
+@dataclass
+class RunConfig:
+    """Train a policy. Every field of the environment and the learner is a flag as well."""
+
+    task: str = "anymal_c_flat"
+    """Task to train."""
+    recipe: str = ""
+    """Named set of values of the task; empty for its default. `reference` has the published ones."""
+    num_envs: int = 4096
+    """Robots trained together."""
+    max_iterations: int = 300
+    """Policy updates in all, those before a resume counted."""
+    seed: int = 1
+    """Seed of everything random."""
+    run_name: str = ""
+    """Appended to the run folder's name."""
+    experiment_name: str = ""
+    """Folder of the task's runs; empty for the task's name."""
+    log_dir: str = "logs"
+    """Folder of all experiments."""
+    device: str = "cpu"
+    """Where the tensors live: cpu, cuda or cuda:N."""
+    engine: str = "auto"
+    """Physics engine."""
+    num_threads: int = 0
+    """Threads of torch and of the physics, 0 for one per core."""
+    resume: bool = False
+    """Continue a run: the newest, or `load_run`, from its last checkpoint or `checkpoint`."""
+    load_run: str = ""
+    """Run folder (name or path) to resume; empty for the newest."""
+    checkpoint: int = -1
+    """Iteration to resume from, -1 for the last."""
+    check: bool = False
+    """Build everything, run one rollout and one update, print memory and expected time, and stop."""
+    learner: Literal["trot", "rsl_rl"] = "trot"
+    """Which PPO: this project's, or rsl_rl's OnPolicyRunner on the same environment."""
+    headless: bool = True
+    """Accepted for habit: training never opens a window."""
+    sim_device: str = ""
+    """Accepted for habit: the same as `device`."""
+    rl_device: str = ""
+    """Accepted for habit: the same as `device`."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    agent: LearnerConfig = field(default_factory=LearnerConfig)
+
+
+def default_config(task: str, recipe: str = "") -> RunConfig:
+    """A task's recipe as a full configuration; ValueError for unknown names."""
+    found = get_task(task)
+    chosen = found.recipe(recipe)
+    agent = overlay(LearnerConfig(), chosen.agent, "agent")
+    return RunConfig(
+        task=found.name,
+        recipe=recipe or found.default_recipe,
+        num_envs=chosen.num_envs,
+        max_iterations=chosen.max_iterations,
+        env=chosen.env(),
+        agent=agent,
+    )
+
+
+def overlay(target: T, changes: dict[str, Any], path: str = "") -> T:
+    """A copy of a dataclass (or of a dictionary of them) with nested changes.
+
+    Raises:
+        ValueError: a name that the target does not have; the sentence lists the nearest valid ones.
+    """
+    is_dict = isinstance(target, dict)
+    known = list(target) if is_dict else [f.name for f in dataclasses.fields(target)]  # type: ignore[arg-type, call-overload]
+    merged: dict[str, Any] = {}
+    for name, value in changes.items():
+        where = f"{path}.{name}" if path else name
+        if name not in known:
+            raise ValueError(f"unknown configuration value {where}.{nearest(name, known)}")
+        current = target[name] if is_dict else getattr(target, name)  # type: ignore[index]
+        nested = dataclasses.is_dataclass(current) or (
+            isinstance(current, dict) and any(dataclasses.is_dataclass(v) for v in current.values())
+        )
+        if nested:
+            value = overlay(current, value, where)
+        elif isinstance(current, tuple) and isinstance(value, list):
+            value = tuple(value)
+        elif callable(current):
+            value = current
+        elif isinstance(current, dict):
+            value = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        merged[name] = value
+    if is_dict:
+        return {**target, **merged}  # type: ignore[return-value, dict-item]
+    return dataclasses.replace(target, **merged)  # type: ignore[type-var]
+
+
+def to_plain(value: Any) -> Any:
+    """Nested dataclasses as dictionaries of plain values; functions become their names."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    return value.__name__ if callable(value) else value
+
+
+def save_config(cfg: RunConfig, path: Path) -> None:
+    """Write the resolved configuration."""
+    path.write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False, width=100))
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read a configuration written by `save_config`; ValueError with one sentence if it cannot be."""
+    try:
+        plain = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML") from error
+    if not isinstance(plain, dict) or "task" not in plain:
+        raise ValueError(f"{path} is not a run's configuration: it names no task")
+    try:
+        return overlay(default_config(plain["task"], plain.get("recipe", "")), plain)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not fit this version's configuration ({error})") from error
+
+
+def parse(argv: Sequence[str] | None = None) -> RunConfig:
+    """Configuration from the command line.
+
+    Unknown flags and bad values end the program with one sentence and exit status 2.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    task = _peek(args, "task") or "anymal_c_flat"
+    default = default_config(task, _peek(args, "recipe") or "")
+    flags = parse_flags(RunConfig, args, default)
+    if flags.sim_device or flags.rl_device:
+        flags.device = flags.sim_device or flags.rl_device
+    flags.task = default.task
+    return flags
+
+
+def parse_flags(kind: type[T], args: Sequence[str] | None, default: T | None = None) -> T:
+    """A dataclass from flags; underscores and hyphens are the same.
+
+    Raises:
+        ValueError: a flag that does not exist; the sentence lists the nearest valid ones.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    extra = {} if default is None else {"default": default}
+    parser = tyro.extras.get_parser(kind, **extra)  # type: ignore[arg-type]
+    known = [name for action in parser._actions for name in action.option_strings]
+    normal = {name.replace("_", "-") for name in known} | {"--help", "-h"}
+    for arg in args:
+        flag = arg.split("=")[0].replace("_", "-")
+        if arg.startswith("--") and flag not in normal:
+            raise ValueError(f"unknown flag {arg.split('=')[0]}.{nearest(flag, sorted(normal))}")
+    return tyro.cli(kind, args=args, **extra)  # type: ignore[arg-type]
+
+
+def _peek(args: list[str], name: str) -> str | None:
+    """Value of a flag before the rest of the line can be understood."""
+    for i, arg in enumerate(args):
+        if arg == f"--{name}" and i + 1 < len(args):
+            return args[i + 1]
+        if arg.startswith(f"--{name}="):
+            return arg.split("=", 1)[1]
+    return None

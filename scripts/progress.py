@@ -1,0 +1,87 @@
+"""What a training run writes while it goes: TensorBoard events, `progress.csv`, and a line on the screen."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch.utils.tensorboard import SummaryWriter
+
+
+class ProgressLog:
+    """Context manager; `write` is what `Trainer.train` reports to."""
+
+    def __init__(self, folder: Path, max_iterations: int, start: int):
+        """Append to the run folder's log, leaving out rows after iteration `start` (lost by a crash)."""
+        self.folder, self.max_iterations, self.start = folder, max_iterations, start
+        self._path = folder / "progress.csv"
+        self._names: list[str] = []
+        self._keep_rows_until(start)
+        self._began = time.perf_counter()
+
+    def _keep_rows_until(self, iteration: int) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if row.get("iteration") and int(row["iteration"]) <= iteration]
+            self._names = list(reader.fieldnames or [])
+        with self._path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._names)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def __enter__(self) -> ProgressLog:
+        self._file = self._path.open("a", newline="")
+        self._events = SummaryWriter(str(self.folder), purge_step=self.start + 1)
+        self._bar: Progress | None = None
+        if sys.stdout.isatty():
+            columns = (BarColumn(30), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, TimeElapsedColumn(), console=Console())
+            self._task = self._bar.add_task("", total=self.max_iterations, completed=self.start)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        self._events.close()
+        self._file.close()
+
+    def write(self, iteration: int, numbers: dict[str, float]) -> None:
+        """Record one iteration."""
+        if not self._names:
+            self._names = ["iteration", *numbers]
+            csv.writer(self._file).writerow(self._names)
+        row = {"iteration": iteration, **numbers}
+        csv.writer(self._file).writerow([_short(row.get(name, math.nan)) for name in self._names])
+        self._file.flush()
+        for name, value in numbers.items():
+            self._events.add_scalar(name, value, iteration)
+        text = self._line(iteration, numbers)
+        if self._bar:
+            self._bar.update(self._task, completed=iteration, description=text)
+        elif iteration % 10 == 0 or iteration in (self.start + 1, self.max_iterations):
+            print(f"iteration {iteration}/{self.max_iterations}  {text}", flush=True)
+
+    def _line(self, iteration: int, numbers: dict[str, float]) -> str:
+        done = iteration - self.start
+        left = (time.perf_counter() - self._began) / done * (self.max_iterations - iteration)
+        return (
+            f"{numbers['Perf/total_fps']:,.0f} steps/s  reward {numbers['Train/mean_reward']:.2f}  "
+            f"length {numbers['Train/mean_episode_length']:.0f}  "
+            f"velocity error {numbers.get('Train/lin_vel_error', math.nan):.3f} m/s  "
+            f"falls {100 * numbers.get('Episode/fall_rate', math.nan):.0f} %  ETA {left / 60:.1f} min"
+        )
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

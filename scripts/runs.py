@@ -1,0 +1,174 @@
+"""Run folders: `logs/<experiment>/<date>_<time>_<run_name>/` with configuration, checkpoints and results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from algorithms import checkpoint
+from algorithms.networks import ActorCritic
+from algorithms.trainer import make_policy
+from envs.config import EnvConfig
+from envs.legged_env import LeggedEnv
+from robots.config import nearest
+from scripts.config import RunConfig, load_config
+
+BEST = "model_best.pt"
+"""The checkpoint with the best evaluation, beside `model_<iteration>.pt`."""
+
+
+@dataclass
+class Run:
+    """A trained run, opened for use."""
+
+    folder: Path
+    cfg: RunConfig
+    checkpoint_path: Path
+    content: dict[str, Any]
+    """The checkpoint, as saved."""
+
+
+def experiment_folder(cfg: RunConfig) -> Path:
+    """Where the runs of a task go."""
+    return Path(cfg.log_dir) / (cfg.experiment_name or cfg.task)
+
+
+def create_run_folder(cfg: RunConfig) -> Path:
+    """Make a new run folder; ValueError if that is impossible or it already exists."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = experiment_folder(cfg) / (f"{stamp}_{cfg.run_name}" if cfg.run_name else stamp)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ValueError(f"run folder {folder} already exists; give another --run_name") from error
+    except OSError as error:
+        raise ValueError(f"run folder {folder} cannot be made ({error.strerror})") from error
+    return folder
+
+
+def find_run(experiment: Path, load_run: str = "") -> Path:
+    """A run folder by name or path, or the newest with a checkpoint.
+
+    Raises:
+        ValueError: none is there; the sentence lists what is.
+    """
+    if load_run and Path(load_run).is_dir() and (Path(load_run) / "config.yaml").is_file():
+        return Path(load_run)
+    runs = sorted(path for path in experiment.glob("*") if path.is_dir()) if experiment.is_dir() else []
+    if load_run:
+        names = [path.name for path in runs]
+        matches = [path for path in runs if path.name == load_run]
+        if not matches:
+            shown = f"; it has {', '.join(names[-5:])}" if names else ", which is empty or missing"
+            raise ValueError(f"no run {load_run!r} in {experiment}{shown}.{nearest(load_run, names)}")
+        return matches[0]
+    trained = [path for path in runs if checkpoint.available(path)]
+    if not trained:
+        raise ValueError(f"no trained run in {experiment}; train one first with scripts/train.py")
+    return trained[-1]
+
+
+def checkpoint_path(folder: Path, iteration: int = -1) -> Path:
+    """Checkpoint of an iteration, or the last; ValueError with the iterations there are."""
+    available = checkpoint.available(folder)
+    if not available:
+        raise ValueError(f"run folder {folder} has no checkpoint")
+    if iteration < 0:
+        return list(available.values())[-1]
+    if iteration not in available:
+        known = ", ".join(map(str, available))
+        raise ValueError(f"run folder {folder} has no checkpoint {iteration}; it has {known}")
+    return available[iteration]
+
+
+def open_run(
+    task: str = "anymal_c_flat",
+    experiment_name: str = "",
+    log_dir: str = "logs",
+    load_run: str = "",
+    iteration: int = -1,
+    best: bool = True,
+    device: str = "cpu",
+) -> Run:
+    """Open a trained run.
+
+    Args:
+        task: task whose runs are looked through, unless `load_run` is a path.
+        experiment_name: folder of the runs, empty for the task's name.
+        log_dir: folder of all experiments.
+        load_run: run folder, name or path; empty for the newest.
+        iteration: checkpoint; -1 for the best by evaluation if there is one and `best`, else the last.
+        best: see `iteration`.
+        device: where tensors are loaded to.
+
+    Raises:
+        ValueError: with one sentence that says what is missing or damaged.
+    """
+    folder = find_run(Path(log_dir) / (experiment_name or task), load_run)
+    cfg = load_config(folder / "config.yaml")
+    path = folder / BEST
+    if iteration >= 0 or not best or not path.is_file():
+        path = checkpoint_path(folder, iteration)
+    content = checkpoint.load(path, device)
+    if content["metadata"].get("task") != cfg.task:
+        raise ValueError(
+            f"checkpoint {path} was trained on {content['metadata'].get('task')}, its folder is for {cfg.task}"
+        )
+    return Run(folder, cfg, path, content)
+
+
+def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
+    """The run's policy, ready for inference; ValueError if it does not fit the environment."""
+    policy = make_policy(env, run.cfg.agent)
+    try:
+        policy.load_state_dict(run.content["policy"])
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint {run.checkpoint_path} does not fit task {run.cfg.task}") from error
+    return policy.eval()
+
+
+def nominal(env_cfg: EnvConfig, push: bool = False) -> EnvConfig:
+    """Change a task for evaluation: nominal friction and mass, no observation noise, pushes only if asked.
+
+    Reset noise stays on; pushes are +-1 m/s every 10 s. Returns the same object.
+    """
+    env_cfg.noise.enabled = False
+    env_cfg.randomisation.friction = (1.0, 1.0)
+    env_cfg.randomisation.added_base_mass = (0.0, 0.0)
+    env_cfg.randomisation.push_interval = 10.0 if push else 0.0
+    env_cfg.randomisation.push_velocity = 1.0
+    env_cfg.init.random_first_episode = False
+    return env_cfg
+
+
+def set_threads(num_threads: int) -> int:
+    """Give torch and the physics the same number of threads, 0 for one per core; returns it."""
+    count = num_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else num_threads
+    count = count or os.cpu_count() or 1
+    torch.set_num_threads(count)
+    return count
+
+
+def check_device(device: str) -> None:
+    """ValueError with one sentence if a device cannot be used here."""
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}; choose cpu, cuda or cuda:N.{nearest(device, ['cpu', 'cuda'])}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but torch finds no CUDA device here; use --device cpu")
+
+
+def command(main: Callable[[], int | None]) -> None:
+    """Run a command: a `ValueError` or a failed file becomes one sentence and exit status 2."""
+    try:
+        sys.exit(main() or 0)
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)

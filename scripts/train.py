@@ -1,0 +1,155 @@
+"""Train a policy: `python scripts/train.py --task anymal_c_flat --num_envs 4096`."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from algorithms import Trainer, checkpoint
+from envs.legged_env import LeggedEnv
+from scripts.config import RunConfig, load_config, parse, save_config
+from scripts.progress import ProgressLog
+from scripts.runs import (
+    check_device,
+    checkpoint_path,
+    command,
+    create_run_folder,
+    experiment_folder,
+    find_run,
+    set_threads,
+)
+
+BYTES_PER_ROBOT = 60_000
+"""Memory of one robot (engine state, rollout of 24 steps, terms), measured with the mujoco engine."""
+
+
+def main() -> int:
+    """Train, resume or check; returns the exit status."""
+    cfg = parse()
+    resumed: Path | None = None
+    if cfg.resume:
+        folder = find_run(experiment_folder(cfg), cfg.load_run)
+        resumed = checkpoint_path(folder, cfg.checkpoint)
+        cfg = resume_config(cfg, folder)
+    validate(cfg)
+    threads = set_threads(cfg.num_threads)
+    state = checkpoint.load(resumed, cfg.device) if resumed else None
+    if state and state["metadata"].get("task") != cfg.task:
+        raise ValueError(f"checkpoint {resumed} was trained on {state['metadata'].get('task')}, not {cfg.task}")
+    if cfg.learner == "rsl_rl":
+        from scripts.rsl_rl_runner import train_rsl_rl
+
+        return train_rsl_rl(cfg, threads)
+    env = LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, cfg.device, threads, cfg.seed)
+    metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
+    if cfg.check:
+        return check(cfg, env, threads)
+    folder = resumed.parent if resumed else create_run_folder(cfg)
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata)
+    if state:
+        trainer.load_state_dict(state)
+    else:
+        save_config(cfg, folder / "config.yaml")
+    announce(cfg, env, threads, folder, trainer.iteration)
+    if trainer.iteration >= cfg.max_iterations:
+        print(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
+        return 0
+    with ProgressLog(folder, cfg.max_iterations, trainer.iteration) as log:
+        interrupted = trainer.train(cfg.max_iterations, log.write)
+    if interrupted:
+        print(f"stopped at iteration {trainer.iteration} and saved; go on with --resume --load_run {folder.name}")
+        return 130
+    print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
+    print(f"watch it: python scripts/play.py --load_run {folder}")
+    return 0
+
+
+def resume_config(flags: RunConfig, folder: Path) -> RunConfig:
+    """The saved configuration with the flags that may change on resume; everything else must stay."""
+    saved = load_config(folder / "config.yaml")
+    if saved.task != flags.task:
+        raise ValueError(f"run {folder} trains {saved.task}, not {flags.task}; give --task {saved.task}")
+    given = {arg.split("=")[0].lstrip("-").replace("-", "_") for arg in sys.argv[1:] if arg.startswith("--")}
+    for name in given & {"max_iterations", "device", "engine", "num_threads", "check"}:
+        setattr(saved, name, getattr(flags, name))
+    fixed = sorted(
+        name
+        for name in given
+        if (name.startswith(("env.", "agent.")) or name in ("num_envs", "seed", "recipe"))
+        and _value(saved, name) != _value(flags, name)
+    )
+    if fixed:
+        raise ValueError(
+            f"--resume continues {folder.name} as it was; {', '.join(fixed)} cannot change (start a new run)"
+        )
+    return saved
+
+
+def _value(cfg: object, path: str) -> object:
+    for name in path.split("."):
+        cfg = cfg[name] if isinstance(cfg, dict) else getattr(cfg, name)
+    return cfg
+
+
+def validate(cfg: RunConfig) -> None:
+    """Refuse what cannot work before anything long starts; ValueError with one sentence."""
+    check_device(cfg.device)
+    if cfg.num_envs < 1:
+        raise ValueError(f"--num_envs must be at least 1, not {cfg.num_envs}")
+    if cfg.max_iterations < 1:
+        raise ValueError(f"--max_iterations must be at least 1, not {cfg.max_iterations}")
+    if cfg.num_threads < 0:
+        raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
+    cfg.env.validate()
+    cfg.agent.validate()
+    samples = cfg.num_envs * cfg.agent.ppo.num_steps
+    if samples < cfg.agent.ppo.num_mini_batches:
+        raise ValueError(
+            f"{samples} samples an iteration cannot make {cfg.agent.ppo.num_mini_batches} mini-batches; "
+            "raise --num_envs"
+        )
+    need, have = cfg.num_envs * BYTES_PER_ROBOT, _memory()
+    if cfg.device == "cpu" and need > have:
+        raise ValueError(
+            f"--num_envs {cfg.num_envs} needs about {need / 2**30:.0f} GiB, this machine has "
+            f"{have / 2**30:.0f} GiB: at most {have // BYTES_PER_ROBOT} robots fit"
+        )
+
+
+def _memory() -> int:
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, done: int) -> None:
+    """Say what is about to happen."""
+    samples = (cfg.max_iterations - done) * cfg.agent.ppo.num_steps * cfg.num_envs
+    print(f"task       {cfg.task} (recipe {cfg.recipe})")
+    print(f"engine     {env.engine_choice}, {threads} threads")
+    print(f"device     {cfg.device}")
+    print(f"robots     {cfg.num_envs}")
+    print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
+    print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)
+
+
+def check(cfg: RunConfig, env: LeggedEnv, threads: int) -> int:
+    """One rollout and one update; prints memory and expected time."""
+    trainer = Trainer(env, cfg.agent, None, cfg.seed)
+    env.reset(seed=cfg.seed)
+    trainer.iterate()
+    numbers = trainer.iterate()
+    seconds = numbers["Perf/collection_time"] + numbers["Perf/learning_time"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"task       {cfg.task} (recipe {cfg.recipe})\nengine     {env.engine_choice}, {threads} threads")
+    print(f"iteration  {seconds:.2f} s, {numbers['Perf/total_fps']:.0f} env-steps/s")
+    print(f"memory     {peak:.2f} GiB")
+    print(f"expected   {seconds * cfg.max_iterations / 60:.1f} min for {cfg.max_iterations} iterations")
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)
