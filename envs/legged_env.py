@@ -267,6 +267,12 @@ class LeggedEnv(gym.vector.VectorEnv):
         info = {"final_obs": {"policy": self._final_obs, "critic": self._final_obs}, "log": log}
         return {"policy": self._obs, "critic": self._obs}, rewards, terminated, truncated, info
 
+    def set_commands(self, command: Tensor) -> dict[str, Tensor]:
+        """Command all robots ([N, 3]: m/s, m/s, rad/s) until their next resampling; returns observations."""
+        self.command.copy_(command)
+        self._observe(self._obs)
+        return self.get_observations()
+
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing to release beyond Python's own references."""
 

@@ -23,6 +23,16 @@ def tracking_ang_vel(state: RobotState, sigma: float = 0.25) -> Tensor:
     return torch.exp((state.command[:, 2] - state.base_ang_vel[:, 2]).square() * (-1.0 / sigma))
 
 
+def lin_vel_error(state: RobotState) -> Tensor:
+    """|v_xy* - v_xy|, m/s: unlike the exponential, it has a slope far from the command too."""
+    return (state.command[:, :2] - state.base_lin_vel[:, :2]).norm(dim=1)
+
+
+def ang_vel_error(state: RobotState) -> Tensor:
+    """|w_z* - w_z|, rad/s."""
+    return (state.command[:, 2] - state.base_ang_vel[:, 2]).abs()
+
+
 def lin_vel_z(state: RobotState) -> Tensor:
     """Square of the base's vertical velocity, m^2/s^2."""
     return state.base_lin_vel[:, 2].square()

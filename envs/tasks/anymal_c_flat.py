@@ -30,6 +30,8 @@ def reward_terms() -> dict[str, RewardTerm]:
     return {
         "tracking_lin_vel": RewardTerm(rew.tracking_lin_vel, 1.0, {"sigma": 0.25}),
         "tracking_ang_vel": RewardTerm(rew.tracking_ang_vel, 0.5, {"sigma": 0.25}),
+        "lin_vel_error": RewardTerm(rew.lin_vel_error, 0.0),
+        "ang_vel_error": RewardTerm(rew.ang_vel_error, 0.0),
         "lin_vel_z": RewardTerm(rew.lin_vel_z, -2.0),
         "ang_vel_xy": RewardTerm(rew.ang_vel_xy, -0.05),
         "orientation": RewardTerm(rew.orientation, -5.0),
