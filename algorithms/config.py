@@ -68,6 +68,10 @@ class LearnerConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     save_interval: int = 50
     """Iterations between checkpoints."""
+    eval_envs: int = 128
+    """Robots of the evaluation that precedes each checkpoint; 0 for none."""
+    eval_seconds: float = 10.0
+    """Length of that evaluation, s."""
     max_bad_updates: int = 5
     """Stop after this many iterations in a row in which a mini-batch had to be skipped."""
 

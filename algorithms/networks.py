@@ -35,6 +35,9 @@ class MirroredDense(nn.Module):
     and output (see Ravindran & Barto 2001; van der Pol et al., MDP Homomorphic Networks, 2020).
     """
 
+    index: Tensor
+    sign: Tensor
+
     def __init__(self, inputs: int, outputs: int, first: Mirror | None, last: Mirror | None):
         """Give `first` where the input is an observation, `last` where the output is an action or value."""
         super().__init__()
@@ -49,20 +52,20 @@ class MirroredDense(nn.Module):
             else torch.empty(outputs // 2, inputs)
         )
         self.bias = nn.Parameter(torch.empty(outputs if self.is_last else outputs // 2))
-        for name, mirror in (("in", first), ("out", last)):
-            if mirror is not None:
-                self.register_buffer(f"{name}_index", mirror[0], persistent=False)
-                self.register_buffer(f"{name}_sign", mirror[1], persistent=False)
+        mirror = first or last
+        if mirror is not None:
+            self.register_buffer("index", mirror[0], persistent=False)
+            self.register_buffer("sign", mirror[1], persistent=False)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Weight [outputs, inputs] and bias [outputs] as they act."""
         weight, bias = self.weight, self.bias
         if self.is_last:
-            mirrored = weight[self.out_index] * self.out_sign.unsqueeze(1)
-            return torch.cat((weight, mirrored), 1), 0.5 * (bias + bias[self.out_index] * self.out_sign)
+            mirrored = weight[self.index] * self.sign.unsqueeze(1)
+            return torch.cat((weight, mirrored), 1), 0.5 * (bias + bias[self.index] * self.sign)
         if self.is_first:
             # (M W)(x) = W(M x): column j of W M is column index^-1(j); the mirror is its own inverse.
-            mirrored = (weight * self.in_sign)[:, self.in_index]
+            mirrored = (weight * self.sign)[:, self.index]
         else:
             mirrored = weight.roll(weight.shape[1] // 2, 1)
         return torch.cat((weight, mirrored), 0), torch.cat((bias, bias))
@@ -82,13 +85,15 @@ class MLP(nn.Module):
         super().__init__()
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         last = len(pairs) - 1
-        self.layers = nn.ModuleList(
-            Dense(a, b)
-            if mirrors is None
-            else MirroredDense(a, b, mirrors[0] if i == 0 else None, mirrors[1] if i == last else None)
-            for i, (a, b) in enumerate(pairs)
-        )
-        for i, ((inputs, _), layer) in enumerate(zip(pairs, self.layers, strict=True)):
+        self._layers: list[Dense | MirroredDense] = []
+        for i, (inputs, outputs) in enumerate(pairs):
+            layer: Dense | MirroredDense
+            if mirrors is None:
+                layer = Dense(inputs, outputs)
+            else:
+                first, final = mirrors[0] if i == 0 else None, mirrors[1] if i == last else None
+                layer = MirroredDense(inputs, outputs, first, final)
+            self._layers.append(layer)
             bound = 1.0 / math.sqrt(inputs)
             if init == "orthogonal":
                 nn.init.orthogonal_(layer.weight, output_gain if i == last else math.sqrt(2.0))
@@ -96,19 +101,20 @@ class MLP(nn.Module):
             else:  # torch's default for nn.Linear
                 nn.init.uniform_(layer.weight, -bound, bound)
                 nn.init.uniform_(layer.bias, -bound, bound)
+        self.layers = nn.ModuleList(self._layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._layers):
             x = functional.linear(x, *layer.tensors())
-            if i < len(self.layers) - 1:
+            if i < len(self._layers) - 1:
                 x = functional.elu(x)
         return x
 
     def plain(self) -> nn.Sequential:
         """A copy of nothing but `nn.Linear` and `nn.ELU`, for export."""
         modules: list[nn.Module] = []
-        for layer in self.layers:
+        for layer in self._layers:
             weight, bias = (tensor.detach().clone() for tensor in layer.tensors())
             linear = nn.Linear(weight.shape[1], weight.shape[0])
             linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)

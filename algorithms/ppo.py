@@ -107,7 +107,16 @@ class PPO:
         batch = samples // cfg.num_mini_batches
         flat = {
             name: getattr(rollout, name).flatten(0, 1)
-            for name in ("obs", "critic_obs", "actions", "means", "log_probs", "values", "advantages", "returns")
+            for name in (
+                "obs",
+                "critic_obs",
+                "actions",
+                "means",
+                "log_probs",
+                "values",
+                "advantages",
+                "returns",
+            )
         }
         shared = rollout.critic_obs is rollout.obs
         old_log_std = policy.log_std.detach().clone()

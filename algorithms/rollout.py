@@ -15,7 +15,13 @@ class RolloutBuffer:
     """
 
     def __init__(
-        self, num_steps: int, num_envs: int, num_obs: int, num_critic_obs: int | None, num_actions: int, device
+        self,
+        num_steps: int,
+        num_envs: int,
+        num_obs: int,
+        num_critic_obs: int | None,
+        num_actions: int,
+        device,
     ):
         """Allocate; `num_critic_obs` is None where the critic sees what the policy sees."""
 

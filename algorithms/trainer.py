@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -69,6 +70,7 @@ class Trainer:
         run_dir: Path | None,
         seed: int,
         metadata: dict[str, Any] | None = None,
+        evaluator: Callable[[ActorCritic], dict[str, float]] | None = None,
     ):
         """Prepare; nothing is stepped yet.
 
@@ -78,10 +80,16 @@ class Trainer:
             run_dir: where checkpoints go; None for none.
             seed: seed of initial weights, exploration and mini-batch order.
             metadata: plain values kept in each checkpoint (task, engine, ...).
+            evaluator: called before each checkpoint; its figures are logged as `Eval/...`, and the
+                policy with the smallest `score` so far is kept as `model_best.pt`. It must not touch `env`.
         """
         cfg.validate()
         self.env, self.cfg, self.run_dir = env, cfg, run_dir
         self.metadata = metadata or {}
+        self.evaluator = evaluator
+        self.evaluation: dict[str, float] = {}
+        """The last evaluation."""
+        self.best_score = math.inf
         torch.manual_seed(seed)
         self.policy = make_policy(env, cfg)
         self.ppo = PPO(self.policy, cfg.ppo, env.device)
@@ -91,7 +99,7 @@ class Trainer:
         self.iteration = 0
         """Updates done so far."""
         self.train_time = 0.0
-        """Seconds spent in rollouts and updates so far, over all resumed parts."""
+        """Seconds spent in rollouts, updates and evaluations so far, over all resumed parts."""
         self._stop = False
         self._bad_updates = 0
         self._make_buffers()
@@ -136,17 +144,22 @@ class Trainer:
     def _count_episodes(self, rewards: Tensor, dones: Tensor) -> None:
         self._episode_return += rewards
         self._episode_steps += 1.0
-        self._finished += torch.stack((dones @ self._episode_return, dones @ self._episode_steps, dones.sum()))
+        self._finished += torch.stack(
+            (dones @ self._episode_return, dones @ self._episode_steps, dones.sum())
+        )
         self._episode_return *= 1.0 - dones
         self._episode_steps *= 1.0 - dones
 
     def _average_log(self, names: list[str], values: Tensor) -> dict[str, Tensor]:
-        """Average [T, K] log values over steps, weighted by the episodes that ended in each; sums for counts."""
+        """Average [T, K] log values: counts are summed, `Episode/` weighted by the episodes that ended."""
         count = values[:, names.index("Episode/finished")]
-        weights = count / count.sum().clamp(min=1.0)
-        means, sums = weights @ values, values.sum(0)
+        per_episode, means = (count / count.sum().clamp(min=1.0)) @ values, values.mean(0)
         counted = {"Episode/finished", "Episode/non_finite"}
-        return {name: (sums if name in counted else means)[i] for i, name in enumerate(names)}
+        averaged = {}
+        for i, name in enumerate(names):
+            source = per_episode if name.startswith("Episode/") else means
+            averaged[name] = values[:, i].sum() if name in counted else source[i]
+        return averaged
 
     @torch.no_grad()
     def evaluate_rollout(self) -> Tensor:
@@ -192,8 +205,8 @@ class Trainer:
         self._bad_updates = self._bad_updates + 1 if numbers["Loss/skipped"] else 0
         if self._bad_updates >= self.cfg.max_bad_updates:
             raise NonFiniteError(
-                f"losses or gradients were not finite in {self._bad_updates} iterations in a row (the weights were "
-                "not touched by them): lower agent.ppo.learning_rate or look at the rewards"
+                f"losses or gradients were not finite in {self._bad_updates} iterations in a row (weights "
+                "were not touched): lower agent.ppo.learning_rate or look at the rewards"
             )
 
     # ------------------------------------------------------------------ the whole run
@@ -211,12 +224,14 @@ class Trainer:
         try:
             if self.iteration == 0:
                 self.env.reset(seed=self.seed)
+                self._evaluate()
                 self.save()
             while self.iteration < max_iterations and not self._stop:
                 numbers = self.iterate()
                 if self.iteration % self.cfg.save_interval == 0 or self.iteration == max_iterations:
+                    self._evaluate()
                     self.save()
-                report(self.iteration, numbers)
+                report(self.iteration, numbers | {f"Eval/{k}": v for k, v in self.evaluation.items()})
             if self._stop:
                 self.save()
         finally:
@@ -229,11 +244,21 @@ class Trainer:
         # a second Ctrl-C ends the program at once
         signal.signal(number, signal.SIG_DFL)
 
-    def save(self) -> Path | None:
-        """Write `model_<iteration>.pt`; returns its path."""
+    def _evaluate(self) -> None:
+        if self.evaluator is None:
+            return
+        start = time.perf_counter()
+        self.evaluation = self.evaluator(self.policy)
+        self.train_time += time.perf_counter() - start
+        if self.evaluation["score"] < self.best_score:
+            self.best_score = self.evaluation["score"]
+            self.save(BEST)
+
+    def save(self, name: str = "") -> Path | None:
+        """Write a checkpoint, `model_<iteration>.pt` unless named; returns its path."""
         if self.run_dir is None:
             return None
-        path = self.run_dir / f"model_{self.iteration}.pt"
+        path = self.run_dir / (name or f"model_{self.iteration}.pt")
         checkpoint.save(path, self.state_dict())
         return path
 
@@ -243,6 +268,8 @@ class Trainer:
             "metadata": self.metadata,
             "iteration": self.iteration,
             "train_time": self.train_time,
+            "evaluation": self.evaluation,
+            "best_score": self.best_score,
             "policy": self.policy.state_dict(),
             "ppo": self.ppo.state_dict(),
             "env": self.env.state_dict(),
@@ -264,9 +291,12 @@ class Trainer:
         self.ppo.load_state_dict(state["ppo"])
         self.generator.set_state(state["generator"].cpu())
         self.iteration, self.train_time = state["iteration"], state["train_time"]
+        self.evaluation, self.best_score = state["evaluation"], state["best_score"]
         self._episode_return.copy_(state["counters"]["episode_return"])
         self._episode_steps.copy_(state["counters"]["episode_steps"])
         self._mean_return.copy_(state["counters"]["mean_return"])
 
 
+BEST = "model_best.pt"
+"""The checkpoint with the best evaluation, beside `model_<iteration>.pt`."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Everything about a task that a user may change; every field is a command-line flag (`--env.commands...`)."""
+"""Everything about a task that a user may change; each field is a command-line flag (`--env.commands...`)."""
 
 from __future__ import annotations
 

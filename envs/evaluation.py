@@ -126,7 +126,9 @@ def evaluate(
         obs, _, terminated, _, _ = env.step(act(obs["policy"]))
         alive = alive * ~terminated
         state = env.state
-        error = torch.where(alive.unsqueeze(1) > 0, command[:, :2] - state.base_lin_vel[:, :2], command[:, :2])
+        error = torch.where(
+            alive.unsqueeze(1) > 0, command[:, :2] - state.base_lin_vel[:, :2], command[:, :2]
+        )
         lin_errors[step] = error.norm(dim=1)
         ang_errors[step] = (command[:, 2] - alive * state.base_ang_vel[:, 2]).abs()
 

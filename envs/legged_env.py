@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.config import EnvConfig
+from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
 from envs.symmetry import mirror_joints, mirror_observation
 from physics import make_engine
@@ -218,9 +219,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._observe(self._obs)
         return {"policy": self._obs, "critic": self._obs}, {}
 
-    def step(  # type: ignore[override]
-        self, actions: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         """Advance every robot by one policy step.
 
         Args:
@@ -228,8 +227,8 @@ class LeggedEnv(gym.vector.VectorEnv):
 
         Returns:
             observations; rewards [N]; terminated, bool [N]; truncated, bool [N]; info with `final_obs` and
-            `log`: name -> 0-d tensor, averages over the robots whose episodes ended in this step
-            (`Episode/finished` is their number).
+            `log`: name -> 0-d tensor: `Train/...` averages over all robots, `Episode/...` over those whose
+            episodes ended in this step (`Episode/finished` is their number).
         """
         self.previous_action.copy_(self.action)
         limit = self.cfg.control.clip_actions
@@ -326,6 +325,9 @@ class LeggedEnv(gym.vector.VectorEnv):
         share = finished / count.clamp(min=1.0)
         sums = (share @ self.episode_sums) / self.cfg.episode_length
         log = {f"Episode/rew_{name}": sums[i] for i, name in enumerate(self.reward_terms)}
+        state = self.state
+        log["Train/lin_vel_error"] = lin_vel_error(state).mean()
+        log["Train/ang_vel_error"] = ang_vel_error(state).mean()
         log["Episode/fall_rate"] = share @ terminated.float()
         log["Episode/length"] = share @ self.episode_length.float()
         log["Episode/non_finite"] = bad.float().sum()

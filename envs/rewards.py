@@ -85,7 +85,7 @@ def termination(state: RobotState) -> Tensor:
 
 
 def dof_pos_limits(state: RobotState, soft_limit: float = 0.9) -> Tensor:
-    """Summed distance of joints outside the middle `soft_limit` part of their range, rad; 0 without limits."""
+    """Summed distance of joints outside the middle `soft_limit` of their range, rad; 0 without limits."""
     lower, upper = state.joint_pos_limits.unbind(-1)
     # An infinite range has no middle; its bounds stay infinite and are never exceeded.
     margin = torch.nan_to_num((upper - lower) * 0.5 * (1.0 - soft_limit), posinf=0.0)

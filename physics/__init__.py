@@ -25,7 +25,9 @@ def make_engine(
         ValueError: unknown engine, or one that cannot run on `device`.
     """
     if name not in ENGINES:
-        raise ValueError(f"unknown engine {name!r}; choose from {', '.join(ENGINES)}.{nearest(name, ENGINES)}")
+        raise ValueError(
+            f"unknown engine {name!r}; choose from {', '.join(ENGINES)}.{nearest(name, ENGINES)}"
+        )
     if device != "cpu":
         raise ValueError(f"engine 'mujoco' runs on the CPU, not on {device!r}; use --device cpu")
     why = "the only engine for this device" if name == "auto" else "as asked"

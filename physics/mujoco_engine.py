@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import Batch
+from mujoco.batch import MODEL_FIELDS, Batch
 from torch import Tensor
 
 from physics.kinematics import FootKinematics
@@ -134,7 +134,7 @@ class MujocoEngine:
         self._warnings[:] = 0
 
     def _advance(self, num_substeps: int) -> None:
-        # A robot with NaN is flagged in `bad`; MuJoCo would also print it and write a file where the user stands.
+        # A robot with NaN is flagged in `bad`; MuJoCo would also print it and write a log file.
         config = mujoco.MjLogConfig.get()
         quiet = mujoco.MjLogConfig.get()
         quiet.logto_console = quiet.logto_file = False
@@ -187,7 +187,7 @@ class MujocoEngine:
     def _set_param(self, name: str, rows: np.ndarray, value: np.ndarray) -> None:
         expand = self._batch.expand
         if name == "friction":
-            expand("geom_friction")[np.ix_(rows, self._collision_geoms, [0])] = value[:, None, None]
+            expand("geom_friction")[rows[:, None], self._collision_geoms, 0] = value[:, None]
         elif name == "base_mass":
             mass, inertia = expand("body_mass"), expand("body_inertia")
             inertia[rows, self._base] = (
@@ -217,7 +217,15 @@ class MujocoEngine:
         """See `Engine.state_dict`."""
         state = {
             name: getattr(self, name).clone()
-            for name in ("joint_torque", "contact_force", "bad", "base_wrench", "gravity", "base_mass", "total_mass")
+            for name in (
+                "joint_torque",
+                "contact_force",
+                "bad",
+                "base_wrench",
+                "gravity",
+                "base_mass",
+                "total_mass",
+            )
         }
         state["state"] = self._state.clone()
         for name in self._expanded():
@@ -240,10 +248,7 @@ class MujocoEngine:
         self._refresh_state()
 
     def _expanded(self) -> list[str]:
-        fields = ("geom_friction", "body_mass", "body_inertia", "body_ipos", "dof_damping", "dof_armature")
-        fields += ("dof_frictionloss", "actuator_gainprm", "actuator_biasprm", "actuator_forcerange")
-        fields += ("opt.gravity", "body_invweight0", "dof_invweight0", "body_subtreemass", "dof_M0")
-        return [name for name in fields if self._batch.expanded(name) is not None]
+        return sorted(name for name in MODEL_FIELDS if self._batch.expanded(name) is not None)
 
     def _write_inputs(self) -> None:
         self._wrench.copy_(self.base_wrench)
@@ -260,7 +265,12 @@ class MujocoEngine:
         self._qpos32.copy_(self._qpos)
         self._qvel32.copy_(self._qvel)
         foot_pos, foot_vel = self._feet(
-            self.base_pos, self.base_quat, self.base_lin_vel, self.base_ang_vel, self.joint_pos, self.joint_vel
+            self.base_pos,
+            self.base_quat,
+            self.base_lin_vel,
+            self.base_ang_vel,
+            self.joint_pos,
+            self.joint_vel,
         )
         self.foot_pos.copy_(foot_pos)
         self.foot_vel.copy_(foot_vel)

@@ -29,7 +29,7 @@ def build_scene(
         robot: the robot; its MJCF has a free joint, hinges, collision geoms and (in group 2) visual geoms.
         ground: what it stands on.
         timestep: physics time step, s.
-        actuation: `position` (PD with force limits inside MuJoCo, so that it acts at every substep) or `torque`.
+        actuation: `position` (PD with force limits, acting at every substep) or `torque`.
         visuals: keep visual geoms and add light, sky and a textured floor. Physics is the same either way;
             without them a step has less to compute.
 
@@ -41,7 +41,7 @@ def build_scene(
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
     spec.option.solver = mujoco.mjtSolver.mjSOL_NEWTON
-    # MuJoCo would put a robot with NaN back to the origin by itself; the environment does that, and counts it.
+    # MuJoCo would put a robot with NaN back to the origin by itself; here the environment does, and counts.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     # One robot is one island, and a body has few geoms: looking for more only costs time.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_MIDPHASE

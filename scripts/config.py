@@ -152,29 +152,28 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
     args = list(sys.argv[1:] if argv is None else argv)
     task = _peek(args, "task") or "anymal_c_flat"
     default = default_config(task, _peek(args, "recipe") or "")
-    flags = parse_flags(RunConfig, args, default)
+    flags = parse_flags(default, args)
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
     flags.task = default.task
     return flags
 
 
-def parse_flags(kind: type[T], args: Sequence[str] | None, default: T | None = None) -> T:
-    """A dataclass from flags; underscores and hyphens are the same.
+def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
+    """A copy of a dataclass changed by flags (the command line's by default); `_` and `-` are the same.
 
     Raises:
         ValueError: a flag that does not exist; the sentence lists the nearest valid ones.
     """
-    args = list(sys.argv[1:] if args is None else args)
-    extra = {} if default is None else {"default": default}
-    parser = tyro.extras.get_parser(kind, **extra)  # type: ignore[arg-type]
+    args = list(sys.argv[1:] if argv is None else argv)
+    parser = tyro.extras.get_parser(type(default), default=default)
     known = [name for action in parser._actions for name in action.option_strings]
     normal = {name.replace("_", "-") for name in known} | {"--help", "-h"}
     for arg in args:
         flag = arg.split("=")[0].replace("_", "-")
         if arg.startswith("--") and flag not in normal:
             raise ValueError(f"unknown flag {arg.split('=')[0]}.{nearest(flag, sorted(normal))}")
-    return tyro.cli(kind, args=args, **extra)  # type: ignore[arg-type]
+    return tyro.cli(type(default), args=args, default=default)
 
 
 def _peek(args: list[str], name: str) -> str | None:

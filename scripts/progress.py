@@ -42,7 +42,11 @@ class ProgressLog:
         self._events = SummaryWriter(str(self.folder), purge_step=self.start + 1)
         self._bar: Progress | None = None
         if sys.stdout.isatty():
-            columns = (BarColumn(30), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+            columns = (
+                BarColumn(30),
+                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.description}"),
+            )
             self._bar = Progress(*columns, TimeElapsedColumn(), console=Console())
             self._task = self._bar.add_task("", total=self.max_iterations, completed=self.start)
             self._bar.start()

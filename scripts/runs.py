@@ -14,14 +14,11 @@ import torch
 
 from algorithms import checkpoint
 from algorithms.networks import ActorCritic
-from algorithms.trainer import make_policy
+from algorithms.trainer import BEST, make_policy
 from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
 from robots.config import nearest
 from scripts.config import RunConfig, load_config
-
-BEST = "model_best.pt"
-"""The checkpoint with the best evaluation, beside `model_<iteration>.pt`."""
 
 
 @dataclass
@@ -119,7 +116,8 @@ def open_run(
     content = checkpoint.load(path, device)
     if content["metadata"].get("task") != cfg.task:
         raise ValueError(
-            f"checkpoint {path} was trained on {content['metadata'].get('task')}, its folder is for {cfg.task}"
+            f"checkpoint {path} was trained on {content['metadata'].get('task')}, "
+            f"its folder is for {cfg.task}"
         )
     return Run(folder, cfg, path, content)
 
@@ -160,9 +158,13 @@ def check_device(device: str) -> None:
     """ValueError with one sentence if a device cannot be used here."""
     kind = device.split(":")[0]
     if kind not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {device!r}; choose cpu, cuda or cuda:N.{nearest(device, ['cpu', 'cuda'])}")
+        raise ValueError(
+            f"unknown device {device!r}; choose cpu, cuda or cuda:N.{nearest(device, ['cpu', 'cuda'])}"
+        )
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} was asked for, but torch finds no CUDA device here; use --device cpu")
+        raise ValueError(
+            f"device {device!r} was asked for, but torch finds no CUDA device here; use --device cpu"
+        )
 
 
 def command(main: Callable[[], int | None]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from algorithms import Trainer, checkpoint
+from algorithms import ActorCritic, Trainer, checkpoint
+from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import RunConfig, load_config, parse, save_config
 from scripts.progress import ProgressLog
@@ -38,7 +41,9 @@ def main() -> int:
     threads = set_threads(cfg.num_threads)
     state = checkpoint.load(resumed, cfg.device) if resumed else None
     if state and state["metadata"].get("task") != cfg.task:
-        raise ValueError(f"checkpoint {resumed} was trained on {state['metadata'].get('task')}, not {cfg.task}")
+        raise ValueError(
+            f"checkpoint {resumed} was trained on {state['metadata'].get('task')}, not {cfg.task}"
+        )
     if cfg.learner == "rsl_rl":
         from scripts.rsl_rl_runner import train_rsl_rl
 
@@ -48,7 +53,7 @@ def main() -> int:
     if cfg.check:
         return check(cfg, env, threads)
     folder = resumed.parent if resumed else create_run_folder(cfg)
-    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata)
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, threads))
     if state:
         trainer.load_state_dict(state)
     else:
@@ -60,11 +65,28 @@ def main() -> int:
     with ProgressLog(folder, cfg.max_iterations, trainer.iteration) as log:
         interrupted = trainer.train(cfg.max_iterations, log.write)
     if interrupted:
-        print(f"stopped at iteration {trainer.iteration} and saved; go on with --resume --load_run {folder.name}")
+        print(
+            f"stopped at iteration {trainer.iteration} and saved; "
+            f"go on with --resume --load_run {folder.name}"
+        )
         return 130
     print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
     print(f"watch it: python scripts/play.py --load_run {folder}")
     return 0
+
+
+def make_evaluator(cfg: RunConfig, threads: int) -> Callable[[ActorCritic], dict[str, float]] | None:
+    """A short evaluation in an environment of its own, the same every time."""
+    if cfg.agent.eval_envs < 1:
+        return None
+    env_cfg = evaluation_config(copy.deepcopy(cfg.env), cfg.agent.eval_seconds)
+    env = LeggedEnv(env_cfg, cfg.agent.eval_envs, cfg.engine, cfg.device, threads, cfg.seed)
+
+    def run(policy: ActorCritic) -> dict[str, float]:
+        figures = evaluate(env, policy.mean, cfg.agent.eval_seconds, seed=cfg.seed)
+        return {name: getattr(figures, name) for name in ("lin_vel_error", "ang_vel_error", "falls", "score")}
+
+    return run
 
 
 def resume_config(flags: RunConfig, folder: Path) -> RunConfig:

@@ -51,7 +51,8 @@ class Task:
         if name not in self.recipes:
             known = list(self.recipes)
             raise ValueError(
-                f"task {self.name} has no recipe {name!r}; choose from {', '.join(known)}.{nearest(name, known)}"
+                f"task {self.name} has no recipe {name!r}; "
+                f"choose from {', '.join(known)}.{nearest(name, known)}"
             )
         return self.recipes[name]
 

@@ -1,0 +1,154 @@
+"""Measure a trained policy: `python scripts/evaluate.py --num_envs 2048 --json figures.json`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from rich.console import Console
+from rich.table import Table
+
+from envs.evaluation import Evaluation, evaluate, evaluation_config
+from envs.legged_env import LeggedEnv
+from scripts.config import parse_flags
+from scripts.runs import Run, command, load_policy, open_run, set_threads
+from viewers.bars import plot_evaluation
+
+
+@dataclass
+class Flags:
+    """Evaluate a policy: deterministic, nominal robot, with and without pushes."""
+
+    task: str = "anymal_c_flat"
+    """Task whose newest run is taken."""
+    load_run: str = ""
+    """Run folder (name or path), empty for the newest."""
+    checkpoint: int = -1
+    """Iteration, -1 for the best by evaluation, or else the last."""
+    log_dir: str = "logs"
+    """Folder of all experiments."""
+    experiment_name: str = ""
+    """Folder of the task's runs; empty for the task's name."""
+    num_envs: int = 2048
+    """Robots."""
+    seconds: float = 20.0
+    """Length, s."""
+    segment: float = 5.0
+    """Time between new commands, s."""
+    limit: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Largest command: forward and sideways m/s, yaw rad/s."""
+    push: bool = True
+    """Also evaluate with pushes of +-1 m/s every 10 s."""
+    seed: int = 1
+    """Seed of commands and starts."""
+    engine: str = "auto"
+    """Physics engine; another than in training proves that the policy is not tied to it."""
+    num_threads: int = 0
+    """Threads, 0 for one per core."""
+    json: str = ""
+    """File for the figures, besides the one in the run folder."""
+
+
+def main() -> int:
+    """Evaluate; the last line printed is `key=value` figures."""
+    flags = parse_flags(Flags())
+    validate(flags)
+    threads = set_threads(flags.num_threads)
+    run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    results = {"nominal": measure(run, flags, threads, push=False)}
+    if flags.push:
+        results["pushed"] = measure(run, flags, threads, push=True)
+    show(run, results)
+    report = {
+        "run": run.folder.name,
+        "task": run.cfg.task,
+        "checkpoint": run.checkpoint_path.name,
+        "iteration": run.content["iteration"],
+        "train_time": run.content["train_time"],
+        "engine": flags.engine,
+        "seed": flags.seed,
+        **{name: asdict(result) for name, result in results.items()},
+    }
+    text = json.dumps(report, indent=1)
+    plots = run.folder / "plots"
+    plots.mkdir(exist_ok=True)
+    (run.folder / "evaluation.json").write_text(text)
+    if flags.json:
+        Path(flags.json).write_text(text)
+    plot_evaluation({name: asdict(result) for name, result in results.items()}, plots / "evaluation.png")
+    print(f"figures: {run.folder / 'evaluation.json'}, picture: {plots / 'evaluation.png'}")
+    nominal = results["nominal"]
+    line = {
+        "lin_vel_error": nominal.lin_vel_error,
+        "ang_vel_error": nominal.ang_vel_error,
+        "falls": nominal.falls,
+        "cost_of_transport": nominal.cost_of_transport,
+        "foot_slip": nominal.foot_slip,
+        "air_time": nominal.air_time,
+        "collisions": nominal.collisions,
+        "duty_factor": sum(nominal.duty_factor) / len(nominal.duty_factor),
+    }
+    if "pushed" in results:
+        line["pushed_falls"] = results["pushed"].falls
+        line["pushed_lin_vel_error"] = results["pushed"].lin_vel_error
+    print(" ".join(f"{name}={value:.4f}" for name, value in line.items()))
+    return 0
+
+
+def validate(flags: Flags) -> None:
+    """ValueError with one sentence for values that cannot work."""
+    if flags.num_envs < 1:
+        raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
+    if not flags.seconds > 0 or not flags.segment > 0:
+        raise ValueError("--seconds and --segment must be greater than 0")
+    if flags.json and not Path(flags.json).resolve().parent.is_dir():
+        raise ValueError(f"--json {flags.json}: the folder does not exist")
+
+
+def measure(run: Run, flags: Flags, threads: int, push: bool) -> Evaluation:
+    """Figures of a run's policy in a fresh environment."""
+    cfg = evaluation_config(copy.deepcopy(run.cfg.env), flags.seconds, push)
+    env = LeggedEnv(cfg, flags.num_envs, flags.engine, run.cfg.device, threads, flags.seed)
+    policy = load_policy(run, env)
+    return evaluate(env, policy.mean, flags.seconds, flags.segment, flags.limit, flags.seed)
+
+
+def show(run: Run, results: dict[str, Evaluation]) -> None:
+    """Print the table."""
+    table = Table(title=f"{run.cfg.task}, {run.folder.name}, {run.checkpoint_path.name}")
+    table.add_column("")
+    for name in results:
+        table.add_column(name, justify="right")
+
+    def row(label: str, key: str, scale: float = 1.0, digits: int = 3) -> None:
+        values = (getattr(result, key) for result in results.values())
+        table.add_row(label, *(_cell(value, scale, digits) for value in values))
+
+    row("velocity error, m/s", "lin_vel_error")
+    row("  95th percentile", "lin_vel_error_p95")
+    row("  without first second", "lin_vel_error_settled")
+    row("yaw rate error, rad/s", "ang_vel_error")
+    row("  95th percentile", "ang_vel_error_p95")
+    row("  without first second", "ang_vel_error_settled")
+    row("falls, %", "falls", 100.0, 2)
+    row("cost of transport", "cost_of_transport", digits=2)
+    row("foot slip, m/s", "foot_slip")
+    row("swing, s", "air_time")
+    row("duty factor", "duty_factor", digits=2)
+    row("touchdowns, 1/s", "touchdowns", digits=2)
+    row("knees or shanks down, %", "collisions", 100.0, 2)
+    Console().print(table)
+
+
+def _cell(value: float | list[float], scale: float, digits: int) -> str:
+    values = value if isinstance(value, list) else [value]
+    return " ".join(f"{scale * v:.{digits}f}" for v in values)
+
+
+if __name__ == "__main__":
+    command(main)
