@@ -144,8 +144,8 @@ class PPO:
                 self.optimizer.zero_grad(set_to_none=True)
                 policy.log_std.grad = loss.log_std
                 torch.autograd.backward((mean, value), (loss.mean, loss.value))
-                skipped = self._apply(loss.kl)
                 terms = torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
+                skipped = self._apply(loss.kl, terms.sum())
                 totals[:3] += torch.where(skipped, 0.0, terms)
                 totals[3] += skipped
         done = (cfg.num_epochs * cfg.num_mini_batches - totals[3]).clamp(min=1.0)
@@ -159,12 +159,12 @@ class PPO:
             "skipped": totals[3],
         }
 
-    def _apply(self, kl: Tensor) -> Tensor:
-        """Adapt the learning rate, clip, step; returns whether the gradient was not finite (bool, 0-d)."""
+    def _apply(self, kl: Tensor, losses: Tensor) -> Tensor:
+        """Adapt the learning rate, clip, step; returns whether a gradient or loss was not finite (bool, 0-d)."""
         cfg = self.cfg
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        bad = ~torch.isfinite(norm + kl)
+        bad = ~torch.isfinite(norm + losses)
         if cfg.schedule == "adaptive":
             rate = self.learning_rate
             factor = torch.where(

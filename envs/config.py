@@ -154,6 +154,12 @@ class EnvConfig:
         ):
             if not value > low:
                 raise ValueError(f"env.{name} must be greater than {low}, not {value}")
+        for name, value in (
+            ("episode_length", self.episode_length),
+            ("commands.resampling_time", self.commands.resampling_time),
+        ):
+            if value < self.step_dt:
+                raise ValueError(f"env.{name} must be at least a policy step ({self.step_dt:g} s), not {value}")
         pairs = {
             "commands.lin_vel_x": self.commands.lin_vel_x,
             "commands.lin_vel_y": self.commands.lin_vel_y,

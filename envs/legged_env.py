@@ -23,9 +23,10 @@ class LeggedEnv(gym.vector.VectorEnv):
     """Vector environment whose arrays are float32 tensors on `device`.
 
     `step` resets finished robots in the same step (`AutoresetMode.SAME_STEP`): the returned observation is
-    the new episode's, `info["final_obs"]` holds the last one of the old (for robots that go on, it equals the
-    returned one). Observations are dicts: `policy` [N, O] and `critic` [N, O]. All returned tensors are
-    reused by the next step: clone what must last. Every mutable tensor is in `state_dict()`.
+    the new episode's, `info["final_obs"]` holds the last one of the old (for robots that go on, it is the
+    returned one but for a push and a new command). Observations are dicts: `policy` [N, O] and `critic`
+    [N, O]. All returned tensors are reused by the next step: clone what must last. Every mutable tensor is in
+    `state_dict()`.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -214,7 +215,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             self.episode_length.copy_(start.long())
         interval = round(self.cfg.randomisation.push_interval / self.step_dt)
         self.push_countdown.copy_(self._uniform((1.0, float(interval + 1))).long())
-        self._refresh_state()
+        self._draw_commands(self._all)
+        self._refresh_reset()
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._obs)
         return {"policy": self._obs, "critic": self._obs}, {}
@@ -362,21 +364,20 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _update_commands(self) -> None:
         """New commands for robots whose time has come, which includes those just reset."""
+        period = round(self.cfg.commands.resampling_time / self.step_dt)
+        self._draw_commands(self.episode_length % period == 0)
+
+    def _draw_commands(self, mask: Tensor) -> None:
+        """New commands for the robots in `mask`."""
         cfg = self.cfg.commands
-        period = round(cfg.resampling_time / self.step_dt)
-        new = (self.episode_length % period == 0).unsqueeze(1)
-        sample = self._sample_commands()
-        self.command.copy_(torch.where(new, sample, self.command))
+        sample = self._uniform((0.0, 1.0), 3)
+        for column, (low, high) in enumerate((cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw)):
+            sample[:, column].mul_(high - low).add_(low)
+        sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
+        self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))
         if cfg.heading:
             target = self._uniform((-torch.pi, torch.pi))
-            self.heading_target.copy_(torch.where(new[:, 0], target, self.heading_target))
-
-    def _sample_commands(self) -> Tensor:
-        cfg = self.cfg.commands
-        ranges = torch.tensor([cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw], device=self.device)
-        sample = self._uniform((0.0, 1.0), 3) * (ranges[:, 1] - ranges[:, 0]) + ranges[:, 0]
-        sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
-        return sample
+            self.heading_target.copy_(torch.where(mask, target, self.heading_target))
 
     def _push(self) -> None:
         cfg = self.cfg.randomisation

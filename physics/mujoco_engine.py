@@ -175,10 +175,11 @@ class MujocoEngine:
 
     def set_params(self, mask: Tensor, **params: Tensor) -> None:
         """See `Engine.set_params`."""
-        rows = mask.nonzero().squeeze(1).numpy()
-        for name, value in params.items():
+        for name in params:
             if name not in PARAMS:
                 raise ValueError(f"engine parameter {name!r} is unknown; choose from {', '.join(PARAMS)}")
+        rows = mask.nonzero().squeeze(1).numpy()
+        for name, value in params.items():
             if len(rows):
                 self._set_param(name, rows, value.double().numpy()[rows])
         if len(rows) and not {"base_mass", "base_com", "armature"}.isdisjoint(params):

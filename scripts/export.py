@@ -1,0 +1,187 @@
+"""Export a policy for use outside of this project: `python scripts/export.py --load_run RUN`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import mujoco
+
+from algorithms.export import INPUT, ONNX, OUTPUT, TORCHSCRIPT, ExportCheck, export_policy
+from envs.config import ObservationTerm
+from envs.legged_env import LeggedEnv
+from physics.scene import contact_geoms
+from robots.config import RobotConfig, match, matching
+from scripts.config import parse_flags
+from scripts.runs import Run, command, load_policy, open_run, set_threads
+
+FORMAT = "trot-policy-1"
+JSON = "policy.json"
+
+
+@dataclass
+class Flags:
+    """Export a policy as TorchScript, ONNX and a JSON file with all that is needed to drive a robot with it."""
+
+    task: str = "anymal_c_flat"
+    """Task whose newest run is taken."""
+    load_run: str = ""
+    """Run folder (name or path), empty for the newest."""
+    checkpoint: int = -1
+    """Iteration, -1 for the best by evaluation, or else the last."""
+    log_dir: str = "logs"
+    """Folder of all experiments."""
+    experiment_name: str = ""
+    """Folder of the task's runs; empty for the task's name."""
+    output: str = ""
+    """Folder for the files; empty for `exported` in the run folder."""
+
+
+def main() -> int:
+    """Export; returns the exit status."""
+    flags = parse_flags(Flags())
+    set_threads(1)
+    run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1)
+    folder = export_run(run, env, Path(flags.output) if flags.output else run.folder / "exported")
+    difference = json.loads((folder / JSON).read_text())["max_difference"]
+    print(f"run    {run.folder.name}, {run.checkpoint_path.name}")
+    print(f"files  {', '.join(str(folder / name) for name in (TORCHSCRIPT, ONNX, JSON))}")
+    print(f"check  python scripts/sim2sim.py --policy {folder}")
+    print(f"max_difference={difference:.2g}")
+    return 0
+
+
+def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
+    """Write `policy.pt`, `policy.onnx` and `policy.json` of a run; returns the folder.
+
+    All files are made and checked elsewhere first, so an export that fails leaves what was there.
+
+    Args:
+        run: the run.
+        env: an environment of the run's task; it is only looked at.
+        folder: where the files go; made if it is missing.
+
+    Raises:
+        ValueError: the folder cannot be made, or a file does not act like the trained policy.
+    """
+    policy = load_policy(run, env)
+    cfg = run.cfg.env
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"folder {folder} cannot be made ({error.strerror})") from error
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
+        staging = Path(name)
+        check = export_policy(policy, staging, cfg.clip_observations, cfg.control.clip_actions)
+        text = json.dumps(describe(run, env, check), indent=1, allow_nan=False)
+        (staging / JSON).write_text(text + "\n")
+        for file in (TORCHSCRIPT, ONNX, JSON):
+            os.replace(staging / file, folder / file)
+    return folder
+
+
+def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
+    """Everything that a program needs to drive the robot with the exported policy, as plain values."""
+    cfg, metadata = run.cfg.env, run.content["metadata"]
+    robot, joints = cfg.robot, env.joint_names
+
+    def per_joint(patterns: dict[str, float]) -> list[float]:
+        return [float(match(patterns, joint)) for joint in joints]
+
+    return {
+        "format": FORMAT,
+        "description": (
+            f"Input '{INPUT}' [batch, {env.num_obs}]: the scaled observation, each value times its scale, not "
+            "clipped and not normalised, both of which the graph does. "
+            f"Output '{OUTPUT}' [batch, {env.num_actions}]: the action, clipped, in the order of joint_names. "
+            "Joint target = default_joint_pos + action_scale * action, held for `decimation` physics steps; "
+            "drive torque = stiffness * (target - position) - damping * velocity, limited to +-effort_limit, at "
+            "every physics step. The previous action in the observation is the last output, zeros at the start."
+        ),
+        "units": "SI: m, s, rad, N m, kg; stiffness N m/rad, damping N m s/rad, policy_rate Hz.",
+        "robot": robot.name,
+        "mjcf": robot.mjcf if not Path(robot.mjcf).is_absolute() else Path(robot.mjcf).name,
+        "joint_names": list(joints),
+        "default_joint_pos": per_joint(robot.default_joint_pos),
+        "stiffness": per_joint(robot.stiffness),
+        "damping": per_joint(robot.damping),
+        "effort_limit": per_joint(robot.effort_limit),
+        "action_scale": cfg.control.action_scale,
+        "clip_actions": cfg.control.clip_actions,
+        "clip_observations": cfg.clip_observations,
+        "timestep": cfg.sim.timestep,
+        "decimation": cfg.sim.decimation,
+        "policy_rate": round(1.0 / cfg.step_dt, 6),
+        "observation_frame": (
+            "The terms stand side by side in this order. Vectors are in the base frame (x forward, y left, z up); "
+            "linear velocity is that of the base frame's origin; joint values follow joint_names; `scale` has one "
+            "factor per column."
+        ),
+        "observations": [
+            _observation(name, term, env.obs_layout[name]) for name, term in cfg.observations.items()
+        ],
+        "init_height": robot.init_height,
+        "reset": {
+            "description": (
+                "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale; "
+                "linear (world frame) and angular (base frame) velocity uniform in +-base_velocity, horizontal "
+                "position in +-base_position."
+            ),
+            "joint_scale": list(cfg.init.joint_scale),
+            "base_velocity": cfg.init.base_velocity,
+            "base_position": cfg.init.base_position,
+        },
+        "fall": {
+            "description": "The net contact force on the geoms of one of these groups exceeds `force`.",
+            "geoms": _fatal_geoms(robot),
+            "force": cfg.fatal_contact_force,
+        },
+        "feet": list(robot.feet),
+        "training": {
+            "run": run.folder.name,
+            "task": run.cfg.task,
+            "recipe": metadata.get("recipe", run.cfg.recipe),
+            "checkpoint": run.checkpoint_path.name,
+            "iteration": run.content["iteration"],
+            "engine": metadata.get("engine", ""),
+            "seed": metadata.get("seed", run.cfg.seed),
+        },
+        "max_difference": check.max_difference,
+        "golden": {
+            "description": "The trained policy gives `action` for `observation`.",
+            "observation": check.observation.tolist(),
+            "action": check.action.tolist(),
+        },
+    }
+
+
+def _observation(name: str, term: ObservationTerm, columns: int) -> dict[str, Any]:
+    """Layout of one term; its meaning is the first line of its function's docstring, without the shape."""
+    scale = term.scale * (columns if len(term.scale) == 1 else 1)
+    meaning = (term.func.__doc__ or "").strip().split("\n")[0].split(", [N")[0]
+    return {
+        "name": name,
+        "function": term.func.__name__,
+        "description": meaning,
+        "columns": columns,
+        "scale": [float(factor) for factor in scale],
+    }
+
+
+def _fatal_geoms(robot: RobotConfig) -> dict[str, list[str]]:
+    """Contact group -> names of its geoms, for the groups that end an episode."""
+    geoms = mujoco.MjSpec.from_file(str(robot.mjcf_path)).geoms
+    groups = contact_geoms(robot, [geom.name for geom in geoms if geom.name and geom.contype])
+    return {group: groups[group] for group in matching(robot.fatal_contacts, list(groups))}
+
+
+if __name__ == "__main__":
+    command(main)
