@@ -23,7 +23,7 @@ TORCHSCRIPT, ONNX = "policy.pt", "policy.onnx"
 INPUT, OUTPUT = "obs", "actions"
 """Names of the ONNX graph's input [batch, O] and output [batch, A]."""
 TOLERANCE = 1e-5
-"""Largest difference between an exported and the trained policy's action, relative where an action exceeds 1."""
+"""Largest difference between exported and trained policy's actions, relative where an action exceeds 1."""
 _OPSET = 17  # old enough for the runtimes found on robots
 _SAMPLES = 1024
 
@@ -62,8 +62,8 @@ def sample_observations(policy: ActorCritic, count: int, seed: int = 0) -> Tenso
     Statistics are the normaliser's; without one, half a unit around zero, which the scales aim at.
     """
     normaliser = policy.obs_normaliser
-    width = policy.actor.plain()[0].in_features if normaliser is None else len(normaliser.mean)
-    noise = torch.randn(count, int(width), generator=torch.Generator().manual_seed(seed))
+    width = next(policy.actor.plain().parameters()).shape[1]
+    noise = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
     return 0.5 * noise if normaliser is None else normaliser.mean + normaliser.var.sqrt() * noise
 
 
@@ -71,7 +71,9 @@ def sample_observations(policy: ActorCritic, count: int, seed: int = 0) -> Tenso
 def export_policy(
     policy: ActorCritic, folder: Path, clip_observations: float, clip_actions: float
 ) -> ExportCheck:
-    """Write `policy.pt` and `policy.onnx` into a folder and compare both with the policy on random observations.
+    """Write `policy.pt` and `policy.onnx` into a folder and compare both with the policy.
+
+    1,024 random observations are compared.
 
     Args:
         policy: the trained policy, on any device; it is not changed.
@@ -87,7 +89,7 @@ def export_policy(
     plain = PlainPolicy(policy, clip_observations, clip_actions).eval()
     obs = sample_observations(policy, _SAMPLES)
     with warnings.catch_warnings():
-        # Both formats come from tracing, which torch calls deprecated; for a chain of layers nothing is simpler.
+        # Both formats come from tracing, which torch calls deprecated; a chain of layers needs no more.
         warnings.simplefilter("ignore")
         torch.jit.trace(plain, obs[:1]).save(str(folder / TORCHSCRIPT))
         torch.onnx.export(

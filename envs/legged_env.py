@@ -328,8 +328,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         sums = (share @ self.episode_sums) / self.cfg.episode_length
         log = {f"Episode/rew_{name}": sums[i] for i, name in enumerate(self.reward_terms)}
         state = self.state
-        log["Train/lin_vel_error"] = lin_vel_error(state).mean()
-        log["Train/ang_vel_error"] = ang_vel_error(state).mean()
+        log["Train/lin_vel_error"] = torch.where(bad, 0.0, lin_vel_error(state)).mean()
+        log["Train/ang_vel_error"] = torch.where(bad, 0.0, ang_vel_error(state)).mean()
         log["Episode/fall_rate"] = share @ terminated.float()
         log["Episode/length"] = share @ self.episode_length.float()
         log["Episode/non_finite"] = bad.float().sum()

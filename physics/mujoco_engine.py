@@ -241,6 +241,12 @@ class MujocoEngine:
                 f"{list(self._state.shape)}: robot, engine and num_envs must be those of the saved run"
             )
         self._state.copy_(state["state"])
+        # parameters that this engine gave robots of their own, but the saved one did not
+        for name in self._expanded():
+            if f"param/{name}" not in state:
+                owner, field = (self.model.opt, name[4:]) if name.startswith("opt.") else (self.model, name)
+                self._batch.expand(name)[...] = getattr(owner, field)
+        self._gravity64 = None  # taken up again by the first step that needs it
         for key, value in state.items():
             if key.startswith("param/"):
                 self._batch.expand(key.removeprefix("param/"))[...] = value.numpy()

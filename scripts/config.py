@@ -166,14 +166,22 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
         ValueError: a flag that does not exist; the sentence lists the nearest valid ones.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    parser = tyro.extras.get_parser(type(default), default=default)
-    known = [name for action in parser._actions for name in action.option_strings]
-    normal = {name.replace("_", "-") for name in known} | {"--help", "-h"}
-    for arg in args:
-        flag = arg.split("=")[0].replace("_", "-")
-        if arg.startswith("--") and flag not in normal:
-            raise ValueError(f"unknown flag {arg.split('=')[0]}.{nearest(flag, sorted(normal))}")
-    return tyro.cli(type(default), args=args, default=default)
+    config, unknown = tyro.cli(type(default), args=args, default=default, return_unknown_args=True)
+    for arg in unknown:
+        flag = arg.split("=")[0]
+        near = nearest(flag.replace("_", "-"), sorted(_flags(default)))
+        raise ValueError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}.{near}")
+    return config
+
+
+def _flags(value: Any, prefix: str = "-") -> list[str]:
+    """Every flag of a dataclass, with hyphens."""
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        return [prefix]
+    joint = "-" if prefix == "-" else "."
+    return [f for name, item in value.items() for f in _flags(item, f"{prefix}{joint}{name.replace('_', '-')}")]
 
 
 def _peek(args: list[str], name: str) -> str | None:

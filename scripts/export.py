@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ JSON = "policy.json"
 
 @dataclass
 class Flags:
-    """Export a policy as TorchScript, ONNX and a JSON file with all that is needed to drive a robot with it."""
+    """Export a policy as TorchScript, ONNX and a JSON file with all that driving a robot with it takes."""
 
     task: str = "anymal_c_flat"
     """Task whose newest run is taken."""
@@ -81,8 +82,7 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name:
         staging = Path(name)
         check = export_policy(policy, staging, cfg.clip_observations, cfg.control.clip_actions)
-        text = json.dumps(describe(run, env, check), indent=1, allow_nan=False)
-        (staging / JSON).write_text(text + "\n")
+        (staging / JSON).write_text(_to_text(describe(run, env, check)))
         for file in (TORCHSCRIPT, ONNX, JSON):
             os.replace(staging / file, folder / file)
     return folder
@@ -99,12 +99,12 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "description": (
-            f"Input '{INPUT}' [batch, {env.num_obs}]: the scaled observation, each value times its scale, not "
-            "clipped and not normalised, both of which the graph does. "
-            f"Output '{OUTPUT}' [batch, {env.num_actions}]: the action, clipped, in the order of joint_names. "
-            "Joint target = default_joint_pos + action_scale * action, held for `decimation` physics steps; "
-            "drive torque = stiffness * (target - position) - damping * velocity, limited to +-effort_limit, at "
-            "every physics step. The previous action in the observation is the last output, zeros at the start."
+            f"Input '{INPUT}' [batch, {env.num_obs}]: the scaled observation, each value times its scale, "
+            f"neither clipped nor normalised: the graph does that. Output '{OUTPUT}' "
+            f"[batch, {env.num_actions}]: the action, clipped, in the order of joint_names. Joint target = "
+            "default_joint_pos + action_scale * action, held for `decimation` physics steps; drive torque = "
+            "stiffness * (target - position) - damping * velocity, limited to +-effort_limit, at every "
+            "physics step. The previous action in the observation is the last output, zeros at the start."
         ),
         "units": "SI: m, s, rad, N m, kg; stiffness N m/rad, damping N m s/rad, policy_rate Hz.",
         "robot": robot.name,
@@ -121,9 +121,9 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "decimation": cfg.sim.decimation,
         "policy_rate": round(1.0 / cfg.step_dt, 6),
         "observation_frame": (
-            "The terms stand side by side in this order. Vectors are in the base frame (x forward, y left, z up); "
-            "linear velocity is that of the base frame's origin; joint values follow joint_names; `scale` has one "
-            "factor per column."
+            "The terms stand side by side in this order. Vectors are in the base frame (x forward, y left, "
+            "z up); linear velocity is that of the base frame's origin; joint values follow joint_names; "
+            "`scale` has one factor per column."
         ),
         "observations": [
             _observation(name, term, env.obs_layout[name]) for name, term in cfg.observations.items()
@@ -132,8 +132,8 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "reset": {
             "description": (
                 "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale; "
-                "linear (world frame) and angular (base frame) velocity uniform in +-base_velocity, horizontal "
-                "position in +-base_position."
+                "linear (world frame) and angular (base frame) velocity uniform in +-base_velocity, "
+                "horizontal position in +-base_position."
             ),
             "joint_scale": list(cfg.init.joint_scale),
             "base_velocity": cfg.init.base_velocity,
@@ -161,6 +161,12 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "action": check.action.tolist(),
         },
     }
+
+
+def _to_text(description: dict[str, Any]) -> str:
+    """JSON with every list of plain values on one line."""
+    text = json.dumps(description, indent=1, allow_nan=False)
+    return re.sub(r"\[\n[^][{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
 
 
 def _observation(name: str, term: ObservationTerm, columns: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Benchmarks: declared as data in `suites`, run by `scripts/benchmark.py`."""

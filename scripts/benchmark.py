@@ -1,0 +1,180 @@
+"""Measure the speed: `python scripts/benchmark.py [--suite NAME] [--json FILE] [--num_threads 2] [--quick]`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import mujoco
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.common import Options, Results
+from benchmarks.learning import LearningBenchmark
+from benchmarks.suites import BENCHMARKS, SLOW, SUITES, Benchmark
+from robots.config import nearest
+from scripts.config import parse_flags
+from scripts.runs import command, set_threads
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@dataclass
+class BenchmarkConfig:
+    """Run declared benchmarks; figures are comparable within one run only, so quote ratios."""
+
+    suite: str = ""
+    """engine, env, update, train or learning (hours); empty for all but learning."""
+    json: str = ""
+    """File that JSON lines are appended to; empty for benchmarks/results/<suite>.jsonl, or none with --quick."""
+    num_threads: int = 2
+    """Threads of torch and of the physics, 0 for one per core."""
+    engine: str = "auto"
+    """Physics engine."""
+    quick: bool = False
+    """Tiny sizes that only show that the benchmarks run."""
+    samples: int = 5_000_000
+    """Samples of each training run of the learning suite."""
+
+
+def main() -> int:
+    """Run, print and record; returns the exit status."""
+    cfg = parse_flags(BenchmarkConfig())
+    chosen = select(cfg)
+    threads = set_threads(cfg.num_threads)
+    options = Options(threads=threads, engine=cfg.engine, folder=results_folder(cfg))
+    machine = describe_machine()
+    print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}, {threads} threads")
+    console, rows = Console(), dict.fromkeys(SUITES, ())
+    for benchmark in chosen:
+        results = benchmark.run(options)
+        line = record(benchmark, results, cfg, threads, machine)
+        if path := json_path(cfg, benchmark.suite):
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        rows[benchmark.suite] += ((parameters(benchmark), results),)
+        if benchmark is chosen[-1] or chosen[chosen.index(benchmark) + 1].suite != benchmark.suite:
+            console.print(table(benchmark.suite, list(rows[benchmark.suite])))
+    return 0
+
+
+def select(cfg: BenchmarkConfig) -> list[Benchmark]:
+    """The benchmarks to run; ValueError for a suite that does not exist."""
+    if cfg.suite and cfg.suite not in SUITES:
+        raise ValueError(
+            f"unknown suite {cfg.suite!r}; choose from {', '.join(SUITES)}.{nearest(cfg.suite, SUITES)}"
+        )
+    if cfg.num_threads < 0:
+        raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
+    if cfg.samples < 1:
+        raise ValueError(f"--samples must be at least 1, not {cfg.samples}")
+    suites = (cfg.suite,) if cfg.suite else tuple(name for name in SUITES if name not in SLOW)
+    chosen = [benchmark for benchmark in BENCHMARKS if benchmark.suite in suites]
+    chosen = [
+        dataclasses.replace(b, samples=cfg.samples) if isinstance(b, LearningBenchmark) else b for b in chosen
+    ]
+    return [benchmark.quick() for benchmark in chosen] if cfg.quick else chosen
+
+
+def json_path(cfg: BenchmarkConfig, suite: str) -> Path | None:
+    """Where a suite's JSON lines go; None for nowhere."""
+    if cfg.json:
+        return Path(cfg.json)
+    return None if cfg.quick else RESULTS / f"{suite}.jsonl"
+
+
+def results_folder(cfg: BenchmarkConfig) -> Path:
+    """Where curves and plots go: beside the JSON lines."""
+    folder = Path(cfg.json).parent if cfg.json else RESULTS / "quick" if cfg.quick else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def parameters(benchmark: Benchmark) -> dict[str, Any]:
+    """What a benchmark was declared with."""
+    return dataclasses.asdict(benchmark)  # type: ignore[call-overload]
+
+
+def record(
+    benchmark: Benchmark, results: Results, cfg: BenchmarkConfig, threads: int, machine: dict[str, Any]
+) -> dict[str, Any]:
+    """One JSON line."""
+    return {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "suite": benchmark.suite,
+        "parameters": parameters(benchmark),
+        "results": results,
+        "threads": threads,
+        "quick": cfg.quick,
+        "machine": machine,
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU model, cores, load average of the last minute, versions and git commit."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "mujoco": mujoco.__version__,
+        "commit": _commit(),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """Short hash of the commit, with + where tracked files differ from it; empty outside a repository."""
+    try:
+        run = lambda *args: subprocess.run(  # noqa: E731
+            ("git", *args), cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        return run("rev-parse", "--short=12", "HEAD") + (
+            "+" if run("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def table(suite: str, rows: list[tuple[dict[str, Any], Results]]) -> Table:
+    """Parameters and figures of a suite, one benchmark a row."""
+    drawn = Table(title=suite, title_justify="left")
+    cells = [given | found for given, found in rows]
+    for name in cells[0]:
+        drawn.add_column(name.replace("_", " "), justify="right")
+    for row in cells:
+        drawn.add_row(*(_cell(value) for value in row.values()))
+    return drawn
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if isinstance(value, (tuple, list)):
+        return "-".join(map(str, value))
+    return str(value)
+
+
+if __name__ == "__main__":
+    command(main)

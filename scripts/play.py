@@ -1,0 +1,184 @@
+"""Play a trained policy back: `python scripts/play.py` films, plots and exports the newest run."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from envs.evaluation import evaluation_config
+from envs.legged_env import LeggedEnv
+from scripts.config import parse_flags
+from scripts.runs import command, load_policy, open_run, set_threads
+from viewers.offscreen import NoOpenGLError
+from viewers.plots import plot_recording
+from viewers.recording import Recording, record
+from viewers.stick import film_sticks
+from viewers.video import film
+
+DEFAULT_SCRIPT = (
+    # seconds, vx, vy, yaw rate
+    (1.0, 0.0, 0.0, 0.0),
+    (2.5, 1.0, 0.0, 0.0),
+    (1.5, 0.0, 0.6, 0.0),
+    (2.0, 0.0, 0.0, 1.0),
+    (2.0, 0.7, -0.5, 0.0),
+    (2.0, 0.8, 0.0, -0.8),
+    (1.0, 0.0, 0.0, 0.0),
+)
+"""Stand, forward, sideways, turn, diagonal, curve, stand."""
+
+
+@dataclass
+class Flags:
+    """Play a policy back: video, plots and exported policy go into the run folder."""
+
+    task: str = "anymal_c_flat"
+    """Task whose newest run is taken."""
+    load_run: str = ""
+    """Run folder (name or path), empty for the newest."""
+    checkpoint: int = -1
+    """Iteration, -1 for the best by evaluation, or else the last."""
+    log_dir: str = "logs"
+    """Folder of all experiments."""
+    experiment_name: str = ""
+    """Folder of the task's runs; empty for the task's name."""
+    num_envs: int = 9
+    """Robots."""
+    seconds: float = 0.0
+    """Length, s; 0 for 12 s, or the script's own."""
+    command: tuple[float, float, float] | None = None
+    """Fixed command: forward and sideways velocity (m/s), yaw rate (rad/s)."""
+    script: str = ""
+    """File with a sequence of commands, a line each: SECONDS VX VY YAW; # starts a comment."""
+    push: bool = False
+    """Push the robots (+-1 m/s every 10 s)."""
+    seed: int = 1
+    """Seed of starts and pushes."""
+    no_video: bool = False
+    """Make no video."""
+    no_plots: bool = False
+    """Draw no plots."""
+    no_export: bool = False
+    """Do not export the policy."""
+    width: int = 1280
+    """Width of the video, pixels."""
+    height: int = 720
+    """Height of the video, pixels."""
+    fps: float = 25.0
+    """Frames of the video a second, at most one a policy step (50)."""
+    num_threads: int = 0
+    """Threads, 0 for one per core."""
+
+
+def main() -> int:
+    """Play, film, plot and export; returns the exit status."""
+    flags = parse_flags(Flags())
+    validate(flags)
+    script = command_script(flags)
+    threads = set_threads(flags.num_threads)
+    run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    commands = sample_script(script, flags.seconds, run.cfg.env.step_dt)
+    cfg = evaluation_config(copy.deepcopy(run.cfg.env), len(commands) * run.cfg.env.step_dt, flags.push)
+    cfg.init.base_position = 0.0  # the video puts the robots side by side
+    env = LeggedEnv(cfg, flags.num_envs, "auto", "cpu", threads, flags.seed)
+    policy = load_policy(run, env).to("cpu")
+    recording = record(env, policy.mean, commands, flags.seed)
+    iteration = run.content["iteration"]
+    print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})", flush=True)
+    if not flags.no_video:
+        path = run.folder / "videos" / f"play_{iteration}.mp4"
+        start = time.perf_counter()
+        draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
+        print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
+    if not flags.no_plots:
+        path = run.folder / "plots" / f"play_{iteration}.png"
+        plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
+        print(f"plots  {path}", flush=True)
+    if not flags.no_export:
+        from scripts.export import export_run
+
+        print(f"export {export_run(run, env, run.folder / 'exported')}", flush=True)
+    lin_error, ang_error = recording.tracking_error()
+    print(f"lin_vel_error={lin_error:.4f} ang_vel_error={ang_error:.4f} falls={recording.fell.sum()}")
+    return 0
+
+
+def validate(flags: Flags) -> None:
+    """ValueError with one sentence for values that cannot work."""
+    if flags.num_envs < 1:
+        raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
+    if not 0 <= flags.seconds <= 3600:
+        raise ValueError(f"--seconds must be between 0 and 3600, not {flags.seconds:g}")
+    for name, value in (("width", flags.width), ("height", flags.height)):
+        if not 64 <= value <= 3840 or value % 2:
+            raise ValueError(f"--{name} must be an even number between 64 and 3840, not {value}")
+    if not 1 <= flags.fps <= 240:
+        raise ValueError(f"--fps must be between 1 and 240, not {flags.fps:g}")
+    if flags.command and not np.isfinite(flags.command).all():
+        raise ValueError(f"--command must be three finite numbers, not {flags.command}")
+    if flags.command and flags.script:
+        raise ValueError("--command and --script exclude each other; give one of them")
+
+
+Script = tuple[tuple[float, float, float, float], ...]
+"""(duration in s, vx, vy in m/s, yaw rate in rad/s), one after another."""
+
+
+def command_script(flags: Flags) -> Script:
+    """The commands that the flags ask for; ValueError with one sentence for a file that holds none."""
+    if flags.command:
+        return ((sum(part[0] for part in DEFAULT_SCRIPT), *flags.command),)
+    return read_script(Path(flags.script)) if flags.script else DEFAULT_SCRIPT
+
+
+def read_script(path: Path) -> Script:
+    """Read a file of commands; ValueError with one sentence that names the line that is wrong."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--script {path} cannot be read ({error})") from error
+    script: list[tuple[float, float, float, float]] = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            seconds, vx, vy, yaw = map(float, words)
+        except ValueError as error:
+            raise ValueError(f"--script {path}: line {number} is not SECONDS VX VY YAW: {line!r}") from error
+        if not (seconds > 0 and np.isfinite((seconds, vx, vy, yaw)).all()):
+            raise ValueError(f"--script {path}: line {number} needs a positive duration and finite numbers")
+        script.append((seconds, vx, vy, yaw))
+    if not script:
+        raise ValueError(f"--script {path} has no commands; a line is SECONDS VX VY YAW")
+    return tuple(script)
+
+
+def sample_script(script: Script, seconds: float, step_dt: float) -> torch.Tensor:
+    """Command of each policy step, [T, 3], for `seconds` (0: as long as the script); it repeats as needed."""
+    ends = np.cumsum([part[0] for part in script])
+    count = max(1, round((seconds or ends[-1]) / step_dt))
+    time = (np.arange(count) + 0.5) * step_dt % ends[-1]
+    commands = np.array([part[1:] for part in script])[np.searchsorted(ends, time, side="right")]
+    return torch.tensor(commands, dtype=torch.float32)
+
+
+def draw_video(recording: Recording, path: Path, size: tuple[int, int], fps: float) -> None:
+    """Film with MuJoCo, or as stick figures on a machine without OpenGL."""
+    try:
+        film(recording, path, size, fps)
+    except NoOpenGLError as error:
+        print(f"warning: {error}, so the video shows stick figures", file=sys.stderr, flush=True)
+        film_sticks(recording, path, size, fps)
+
+
+if __name__ == "__main__":
+    command(main)

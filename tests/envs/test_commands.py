@@ -1,0 +1,109 @@
+"""Commands: their ranges, when they change, and headings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.envs.common import calm, make, overturn
+
+
+def test_commands_lie_in_their_ranges_and_fill_them() -> None:
+    cfg = calm()
+    cfg.commands.lin_vel_x, cfg.commands.lin_vel_y = (-0.3, 1.2), (0.1, 0.4)
+    cfg.commands.ang_vel_yaw, cfg.commands.min_speed = (-2.0, -1.0), 0.0
+    env = make(cfg, 64)
+    seen = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        seen.append(env.command.clone())
+    commands = torch.cat(seen).numpy()
+    for column, (low, high) in zip(commands.T, ((-0.3, 1.2), (0.1, 0.4), (-2.0, -1.0)), strict=True):
+        assert low <= column.min() < low + 0.01 * (high - low)
+        assert high >= column.max() > high - 0.01 * (high - low)
+        assert column.mean() == pytest.approx((low + high) / 2, abs=0.05 * (high - low))
+    # axes are independent of one another
+    np.testing.assert_allclose(np.corrcoef(commands.T), np.eye(3), atol=0.1)
+
+
+def test_slow_commands_become_zero_and_keep_their_yaw_rate() -> None:
+    cfg = calm()
+    cfg.commands.min_speed = 0.6
+    env = make(cfg, 64)
+    zero = 0
+    for seed in range(10):
+        env.reset(seed=seed)
+        speed = env.command[:, :2].norm(dim=1)
+        slow = speed == 0
+        assert (speed[~slow] > 0.6).all() and env.command[slow, 2].all()
+        zero += int(slow.sum())
+    # a disc of radius 0.6 in a square of side 2
+    assert zero / 640 == pytest.approx(np.pi * 0.36 / 4, abs=0.06)
+
+
+def test_commands_change_at_their_time_and_with_an_episode() -> None:
+    cfg = calm()
+    cfg.commands.resampling_time, cfg.episode_length = 0.1, 0.26  # 5 and 13 steps
+    cfg.commands.min_speed = 0.0
+    env = make(cfg, 4)
+    age = np.zeros(4, dtype=int)
+    for k in range(40):
+        if k == 7:
+            overturn(env, 2)
+        before = env.command.clone()
+        obs, _, terminated, truncated, _ = env.step(torch.zeros(4, 12))
+        age = np.where(terminated | truncated, 0, age + 1)
+        changed = (env.command != before).all(1)
+        np.testing.assert_array_equal(changed, age % 5 == 0)
+        assert torch.equal(env.command[~changed], before[~changed])
+        # the policy sees the command it is going to be judged by
+        torch.testing.assert_close(obs["policy"][:, 9:12], env.command * torch.tensor([2.0, 2.0, 0.25]))
+    assert len(set(age)) > 1
+
+
+def test_first_commands_are_replaced_at_different_times() -> None:
+    cfg = calm()
+    cfg.commands.resampling_time, cfg.init.random_first_episode = 0.2, True
+    env = make(cfg, 64)
+    changes = np.zeros(64, dtype=int)
+    for _ in range(10):
+        before = env.command.clone()
+        env.step(torch.zeros(64, 12))
+        changed = (env.command != before).any(1).numpy()
+        assert changed.sum() < 20
+        changes += changed
+    assert (changes >= 1).all()
+
+
+def test_yaw_rate_follows_a_heading() -> None:
+    cfg = calm()
+    cfg.commands.heading, cfg.commands.heading_gain = True, 0.7
+    cfg.commands.resampling_time = 0.2
+    cfg.init.base_velocity = 2.0
+    env = make(cfg, 32)
+    clipped = wrapped = 0
+    for k in range(25):
+        w, x, y, z = env.engine.base_quat.double().numpy().T
+        yaw = np.arctan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
+        target = env.heading_target.double().numpy()
+        assert (np.abs(target) <= np.pi).all()
+        error = (target - yaw + np.pi) % (2 * np.pi) - np.pi
+        np.testing.assert_allclose(env.command[:, 2], np.clip(0.7 * error, -1.0, 1.0), atol=1e-5)
+        clipped += int((np.abs(0.7 * error) > 1.0).sum())
+        wrapped += int((np.abs(target - yaw) > np.pi).sum())
+        before = env.heading_target.clone()
+        env.step(torch.zeros(32, 12))
+        due = (env.episode_length % 10 == 0).numpy()
+        np.testing.assert_array_equal((env.heading_target != before).numpy(), due)
+    assert clipped and wrapped
+
+
+def test_set_commands_shows_at_once_and_lasts() -> None:
+    env = make(calm(), 3)
+    command = torch.tensor([[0.5, -0.25, 0.75]]).expand(3, 3)
+    obs = env.set_commands(command)
+    for _ in range(3):
+        torch.testing.assert_close(obs["policy"][:, 9:12], command * torch.tensor([2.0, 2.0, 0.25]))
+        obs, *_ = env.step(torch.zeros(3, 12))
+    assert torch.equal(env.command, command)

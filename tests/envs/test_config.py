@@ -1,0 +1,97 @@
+"""Values out of range are refused with a sentence that names the field; the task has the published values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from envs import LeggedEnv
+from tests.envs.common import reference
+
+WRONG = [
+    ("sim.timestep", 0.0),
+    ("sim.timestep", float("nan")),
+    ("sim.decimation", 0),
+    ("episode_length", -1.0),
+    ("episode_length", 0.001),
+    ("commands.resampling_time", 0.0),
+    ("commands.resampling_time", 0.005),
+    ("commands.lin_vel_x", (1.0, -1.0)),
+    ("commands.lin_vel_y", (0.5, 0.4)),
+    ("commands.ang_vel_yaw", (0.1, -0.1)),
+    ("commands.min_speed", -0.1),
+    ("randomisation.friction", (1.0, 0.5)),
+    ("randomisation.friction", (-0.5, 0.5)),
+    ("randomisation.added_base_mass", (5.0, -5.0)),
+    ("randomisation.push_interval", -1.0),
+    ("randomisation.push_velocity", -1.0),
+    ("init.joint_scale", (1.5, 0.5)),
+    ("init.base_velocity", -0.5),
+    ("init.base_position", -1.0),
+    ("noise.level", -1.0),
+    ("fatal_contact_force", -1.0),
+]
+
+
+def change(cfg: Any, path: str, value: Any) -> None:
+    *parents, name = path.split(".")
+    for parent in parents:
+        cfg = getattr(cfg, parent)
+    assert hasattr(cfg, name)
+    setattr(cfg, name, value)
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda x: str(x))
+def test_a_wrong_value_names_its_field(field: str, value: Any) -> None:
+    cfg = reference()
+    cfg.validate()
+    change(cfg, field, value)
+    with pytest.raises(ValueError, match=rf"^env\.{field} must [^\n]*$"):
+        cfg.validate()
+    with pytest.raises(ValueError, match=field):
+        LeggedEnv(cfg, 1, num_threads=1)
+
+
+def test_scales_must_fit_their_term() -> None:
+    cfg = reference()
+    cfg.observations["command"].scale = (2.0, 2.0)
+    with pytest.raises(ValueError, match=r"env\.observations\.command\.scale needs 1 or 3 values"):
+        LeggedEnv(cfg, 1, num_threads=1)
+
+
+def test_published_values_of_the_flat_task() -> None:
+    # Rudin et al. 2021 and its code, flat task
+    cfg = reference()
+    assert cfg.step_dt == pytest.approx(0.02) and cfg.episode_length == 20.0
+    assert cfg.control.action_scale == 0.5 and cfg.control.clip_actions == 100.0
+    assert cfg.clip_observations == 100.0 and cfg.only_positive_rewards
+    weights = {name: term.weight for name, term in cfg.rewards.items() if term.weight}
+    assert weights == {
+        "tracking_lin_vel": 1.0,
+        "tracking_ang_vel": 0.5,
+        "lin_vel_z": -2.0,
+        "ang_vel_xy": -0.05,
+        "orientation": -5.0,
+        "torques": -2.5e-5,
+        "dof_acc": -2.5e-7,
+        "action_rate": -0.01,
+        "collision": -1.0,
+        "feet_air_time": 2.0,
+    }
+    assert cfg.commands.lin_vel_x == cfg.commands.lin_vel_y == (-1.0, 1.0)
+    assert cfg.commands.ang_vel_yaw == (-1.5, 1.5) and cfg.commands.resampling_time == 4.0
+    assert not cfg.commands.heading and cfg.commands.min_speed == 0.2
+    assert cfg.randomisation.friction == (0.5, 1.25) and cfg.randomisation.added_base_mass == (-5.0, 5.0)
+    assert cfg.randomisation.push_interval == 15.0 and cfg.randomisation.push_velocity == 1.0
+    assert cfg.init.joint_scale == (0.5, 1.5) and cfg.init.base_velocity == 0.5
+    noise = {name: term.noise for name, term in cfg.observations.items()}
+    assert noise == {
+        "base_lin_vel": 0.1,
+        "base_ang_vel": 0.2,
+        "projected_gravity": 0.05,
+        "command": 0.0,
+        "joint_pos": 0.01,
+        "joint_vel": 1.5,
+        "previous_action": 0.0,
+    }

@@ -1,0 +1,130 @@
+"""The play command, on a policy that was never trained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from algorithms import checkpoint
+from algorithms.trainer import make_policy
+from envs.legged_env import LeggedEnv
+from scripts import play
+from scripts.config import default_config, save_config
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--num_envs", "2", "--seconds", "0.2", "--width", "160", "--height", "120", "--num_threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def log_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of experiments with one run and two checkpoints."""
+    logs = tmp_path_factory.mktemp("logs")
+    folder = logs / "anymal_c_flat" / "2030-01-01_00-00-00"
+    folder.mkdir(parents=True)
+    cfg = default_config("anymal_c_flat")
+    save_config(cfg, folder / "config.yaml")
+    policy = make_policy(LeggedEnv(cfg.env, 1, num_threads=1), cfg.agent)
+    content = {"metadata": {"task": "anymal_c_flat"}, "train_time": 1.0, "policy": policy.state_dict()}
+    for iteration in (4, 7):
+        checkpoint.save(folder / f"model_{iteration}.pt", {**content, "iteration": iteration})
+    return logs
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *flags: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["play.py", *flags])
+    return play.main()
+
+
+def test_play_writes_video_plots_and_export(log_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def export_run(run: object, env: LeggedEnv, folder: Path) -> Path:
+        calls.append(folder)
+        return folder
+
+    monkeypatch.setitem(sys.modules, "scripts.export", types.SimpleNamespace(export_run=export_run))
+    assert run(monkeypatch, "--log_dir", str(log_dir), *SMALL) == 0
+    folder = log_dir / "anymal_c_flat" / "2030-01-01_00-00-00"
+    assert (folder / "videos" / "play_7.mp4").stat().st_size > 1000
+    assert (folder / "plots" / "play_7.png").stat().st_size > 1000
+    assert calls == [folder / "exported"]
+
+
+def test_without_opengl_sticks_are_drawn(log_dir: Path, tmp_path: Path) -> None:
+    flags = ["--log_dir", str(log_dir), "--checkpoint", "4", "--no_plots", "--no_export", *SMALL]
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "play.py", *flags],
+        cwd=tmp_path,
+        env={"MUJOCO_GL": "disable", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and "stick figures" in done.stderr
+    folder = log_dir / "anymal_c_flat" / "2030-01-01_00-00-00"
+    assert (folder / "videos" / "play_4.mp4").stat().st_size > 1000
+    assert not (folder / "plots" / "play_4.png").exists()
+
+
+def test_switches(log_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    off = ("--no_video", "--no_plots", "--no_export")
+    assert (
+        run(monkeypatch, "--log_dir", str(log_dir), "--command", "-0.5", "0", "1", "--push", *off, *SMALL)
+        == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[-1].startswith("lin_vel_error=")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--num_envs", "0"], "num_envs"),
+        (["--seconds", "-1"], "seconds"),
+        (["--width", "161"], "width"),
+        (["--fps", "0"], "fps"),
+        (["--command", "1", "0", "nan"], "finite"),
+        (["--command", "1", "0", "0", "--script", "x"], "exclude"),
+        (["--script", "missing.txt"], "cannot be read"),
+        (["--load_run", "2030-01-01_00-00-01"], "2030-01-01_00-00-00"),
+        (["--checkpoint", "5"], "4, 7"),
+        (["--no_vidoe"], "no-video"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        run(monkeypatch, "--log_dir", str(log_dir), *flags)
+
+
+def test_default_script_is_twelve_seconds_and_gentle() -> None:
+    commands = play.sample_script(play.DEFAULT_SCRIPT, 0.0, 0.02)
+    assert commands.shape == (600, 3) and commands.abs().max() <= 1.0
+
+
+def test_script_repeats_or_is_cut() -> None:
+    script = ((0.04, 1.0, 0.0, 0.0), (0.02, 0.0, 2.0, 0.0))
+    vx = play.sample_script(script, 0.14, 0.02)[:, 0]
+    np.testing.assert_array_equal(vx, [1, 1, 0, 1, 1, 0, 1])
+    assert len(play.sample_script(script, 0.02, 0.02)) == 1
+
+
+def test_script_file(tmp_path: Path) -> None:
+    path = tmp_path / "script.txt"
+    path.write_text("# stand, then walk\n1 0 0 0\n\n2.5, 1, 0, -0.5  # curve\n")
+    assert play.read_script(path) == ((1.0, 0.0, 0.0, 0.0), (2.5, 1.0, 0.0, -0.5))
+    for text, sentence in (
+        ("1 0 0\n", "line 1"),
+        ("0 1 0 0\n", "positive"),
+        ("1 inf 0 0", "finite"),
+        ("#\n", "no commands"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=sentence):
+            play.read_script(path)

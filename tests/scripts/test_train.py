@@ -1,0 +1,176 @@
+"""scripts/train.py as a user meets it: flags, run folders, bad input."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from scripts.config import default_config, load_config, parse, save_config
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--num_envs", "8", "--max_iterations", "2", "--num_threads", "1", "--agent.eval_envs", "0"]
+
+
+def train(*flags: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log folder with one tiny trained run."""
+    logs = tmp_path_factory.mktemp("logs")
+    result = train(*SMALL, "--log_dir", str(logs), "--run_name", "tiny", "--headless")
+    assert result.returncode == 0, result.stderr
+    return logs
+
+
+def test_a_run_leaves_configuration_log_events_and_checkpoints(trained: Path) -> None:
+    (folder,) = (trained / "anymal_c_flat").iterdir()
+    assert folder.name.endswith("_tiny")
+    assert {"config.yaml", "progress.csv", "model_0.pt", "model_2.pt"} <= {p.name for p in folder.iterdir()}
+    assert list(folder.glob("events.out.tfevents.*"))
+    rows = list(csv.DictReader((folder / "progress.csv").open()))
+    assert [row["iteration"] for row in rows] == ["1", "2"]
+    for name in ("Train/mean_reward", "Train/lin_vel_error", "Episode/rew_tracking_lin_vel", "Loss/kl"):
+        assert name in rows[0]
+    assert float(rows[1]["Perf/samples"]) == 2 * 8 * yaml.safe_load((folder / "config.yaml").read_text())[
+        "agent"
+    ]["ppo"]["num_steps"]
+
+
+def test_it_says_what_it_is_about_to_do(tmp_path: Path) -> None:
+    result = train(*SMALL, "--log_dir", str(tmp_path))
+    for word in ("task", "engine", "device", "robots", "samples", "run folder", "mujoco"):
+        assert word in result.stdout
+
+
+def test_check_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
+    result = train(*SMALL, "--check", "--log_dir", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "memory" in result.stdout and "expected" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_saved_configuration_reads_back_the_same(tmp_path: Path) -> None:
+    cfg = parse(["--env.commands.lin-vel-x", "-1.5", "1.5", "--env.rewards.torques.weight", "-1e-5"])
+    save_config(cfg, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == cfg
+    assert cfg.env.commands.lin_vel_x == (-1.5, 1.5)
+    assert cfg.env.rewards["torques"].weight == -1e-5
+
+
+def test_every_field_is_a_flag_with_underscores_or_hyphens() -> None:
+    assert parse(["--num-envs", "7"]).num_envs == parse(["--num_envs", "7"]).num_envs == 7
+    assert parse(["--agent.ppo.num_epochs", "9"]).agent.ppo.num_epochs == 9
+    assert parse(["--sim_device", "cuda:0"]).device == "cuda:0"
+    assert parse(["--recipe", "reference"]).env == default_config("anymal_c_flat", "reference").env
+
+
+def test_a_configuration_with_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    save_config(parse([]), path)
+    plain = yaml.safe_load(path.read_text())
+    plain["env"]["comands"] = {}
+    path.write_text(yaml.safe_dump(plain))
+    with pytest.raises(ValueError, match="env.comands.*commands"):
+        load_config(path)
+    path.write_text("task: [")
+    with pytest.raises(ValueError, match="not valid YAML"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--task", "anymal_c_flt"], ["unknown task", "anymal_c_flat"]),
+        (["--recipe", "referenc"], ["no recipe", "reference"]),
+        (["--engine", "mujco"], ["unknown engine", "mujoco"]),
+        (["--device", "gpu"], ["unknown device", "cpu"]),
+        (["--num_env", "4"], ["unknown flag --num_env", "--num-envs"]),
+        (["--env.rewards.feet_air_tme.weight", "1"], ["unknown flag", "feet-air-time"]),
+        (["--num_envs", "0"], ["--num_envs must be at least 1"]),
+        (["--num_envs", "-5"], ["--num_envs must be at least 1"]),
+        (["--num_envs", "1000000000"], ["GiB", "robots fit"]),
+        (["--max_iterations", "0"], ["--max_iterations"]),
+        (["--env.sim.decimation", "0"], ["env.sim.decimation"]),
+        (["--env.commands.lin_vel_x", "1", "-1"], ["env.commands.lin_vel_x", "LOW HIGH"]),
+        (["--agent.ppo.gamma", "1.5"], ["agent.ppo.gamma"]),
+        (["--num_envs", "x"], ["--num-envs", "invalid literal"]),
+        (["--resume"], ["no trained run"]),
+        (["--resume", "--load_run", "nothing"], ["no run 'nothing'"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_failure(tmp_path: Path, flags: list[str], words: list[str]) -> None:
+    result = train("--log_dir", str(tmp_path / "logs"), *flags)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_cuda_is_refused(tmp_path: Path) -> None:
+    result = train("--device", "cuda", "--log_dir", str(tmp_path))
+    assert result.returncode == 2 and "no CUDA device" in result.stderr
+
+
+def test_an_unwritable_log_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = train(*SMALL, "--log_dir", str(tmp_path / "file"))
+    assert result.returncode == 2
+    assert "cannot be made" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_resume_refuses_what_would_not_be_the_same_run(trained: Path) -> None:
+    logs = ["--log_dir", str(trained)]
+    changed = train("--resume", "--num_envs", "9", *logs)
+    assert changed.returncode == 2 and "num_envs cannot change" in changed.stderr
+    missing = train("--resume", "--checkpoint", "7", *logs)
+    assert missing.returncode == 2 and "it has 0, 2" in missing.stderr
+    done = train("--resume", "--max_iterations", "2", *logs)
+    assert done.returncode == 0 and "nothing to do" in done.stdout
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(trained: Path, tmp_path: Path) -> None:
+    source = next((trained / "anymal_c_flat").iterdir())
+    folder = tmp_path / "anymal_c_flat" / "run"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text((source / "config.yaml").read_text())
+    data = (source / "model_2.pt").read_bytes()
+    flags = ["--resume", "--max_iterations", "3", "--log_dir", str(tmp_path)]
+    (folder / "model_2.pt").write_bytes(data[:1000])
+    result = train(*flags)
+    assert result.returncode == 2 and "damaged" in result.stderr
+    content = torch.load(source / "model_2.pt", weights_only=True)
+    content["metadata"]["task"] = "another"
+    torch.save(content, folder / "model_2.pt")
+    result = train(*flags)
+    assert result.returncode == 2 and "trained on another" in result.stderr
+    torch.save([1, 2], folder / "model_2.pt")
+    result = train(*flags)
+    assert result.returncode == 2 and "not written by this program" in result.stderr
+
+
+def test_an_existing_run_folder_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datetime
+
+    from scripts import runs
+
+    class Frozen(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Frozen:
+            return cls(2026, 1, 1)
+
+    monkeypatch.setattr(runs, "datetime", Frozen)
+    cfg = parse(["--log_dir", str(tmp_path)])
+    runs.create_run_folder(cfg)
+    with pytest.raises(ValueError, match="already exists"):
+        runs.create_run_folder(cfg)

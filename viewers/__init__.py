@@ -1,0 +1,1 @@
+"""How people look at robots: videos, plots, learning curves."""
