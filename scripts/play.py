@@ -62,12 +62,12 @@ class Flags:
     """Push the robots (+-1 m/s every 10 s)."""
     seed: int = 1
     """Seed of starts and pushes."""
-    no_video: bool = False
-    """Make no video."""
-    no_plots: bool = False
-    """Draw no plots."""
-    no_export: bool = False
-    """Do not export the policy."""
+    video: bool = True
+    """Make a video."""
+    plots: bool = True
+    """Draw plots."""
+    export: bool = True
+    """Export the policy."""
     width: int = 1280
     """Width of the video, pixels."""
     height: int = 720
@@ -93,16 +93,16 @@ def main() -> int:
     recording = record(env, policy.mean, commands, flags.seed)
     iteration = run.content["iteration"]
     print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})", flush=True)
-    if not flags.no_video:
+    if flags.video:
         path = run.folder / "videos" / f"play_{iteration}.mp4"
         start = time.perf_counter()
         draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
-    if not flags.no_plots:
+    if flags.plots:
         path = run.folder / "plots" / f"play_{iteration}.png"
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
         print(f"plots  {path}", flush=True)
-    if not flags.no_export:
+    if flags.export:
         from scripts.export import export_run
 
         print(f"export {export_run(run, env, run.folder / 'exported')}", flush=True)

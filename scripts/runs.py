@@ -15,7 +15,6 @@ import torch
 from algorithms import checkpoint
 from algorithms.networks import ActorCritic
 from algorithms.trainer import BEST, make_policy
-from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
 from robots.config import nearest
 from scripts.config import RunConfig, load_config
@@ -130,20 +129,6 @@ def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
     except RuntimeError as error:
         raise ValueError(f"checkpoint {run.checkpoint_path} does not fit task {run.cfg.task}") from error
     return policy.eval()
-
-
-def nominal(env_cfg: EnvConfig, push: bool = False) -> EnvConfig:
-    """Change a task for evaluation: nominal friction and mass, no observation noise, pushes only if asked.
-
-    Reset noise stays on; pushes are +-1 m/s every 10 s. Returns the same object.
-    """
-    env_cfg.noise.enabled = False
-    env_cfg.randomisation.friction = (1.0, 1.0)
-    env_cfg.randomisation.added_base_mass = (0.0, 0.0)
-    env_cfg.randomisation.push_interval = 10.0 if push else 0.0
-    env_cfg.randomisation.push_velocity = 1.0
-    env_cfg.init.random_first_episode = False
-    return env_cfg
 
 
 def set_threads(num_threads: int) -> int:

@@ -1,4 +1,4 @@
-"""Rejects what would make a GPU wait for the host: numbers read back, shapes that depend on values, copies."""
+"""Rejects what makes a GPU wait for the host: numbers read back, shapes that depend on values, copies."""
 
 from __future__ import annotations
 

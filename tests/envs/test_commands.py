@@ -83,7 +83,7 @@ def test_yaw_rate_follows_a_heading() -> None:
     cfg.init.base_velocity = 2.0
     env = make(cfg, 32)
     clipped = wrapped = 0
-    for k in range(25):
+    for _ in range(25):
         w, x, y, z = env.engine.base_quat.double().numpy().T
         yaw = np.arctan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
         target = env.heading_target.double().numpy()

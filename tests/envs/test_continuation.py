@@ -54,7 +54,7 @@ RECOMPUTED = {
 
 
 def walk(item: Any, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Path and value of all that an object holds, through attributes, containers and objects of this project."""
+    """Path and value of all that an object holds, through attributes, containers and dataclasses."""
     seen = set() if seen is None else seen
     yield path, item
     if id(item) in seen or isinstance(item, Tensor):

@@ -33,10 +33,12 @@ def test_spaces_describe_the_arrays() -> None:
     obs, *_ = env.step(torch.zeros(5, 12))
     assert env.action_space.shape == (5, env.num_actions) == (5, 12)
     assert env.single_action_space.shape == (12,)
-    for name, space in env.observation_space.spaces.items():
+    spaces, single = env.observation_space, env.single_observation_space
+    assert isinstance(spaces, gym.spaces.Dict) and isinstance(single, gym.spaces.Dict)
+    for name, space in spaces.items():
         assert space.shape == obs[name].shape == (5, env.num_obs)
         assert space.contains(obs[name].numpy())
-        assert env.single_observation_space[name].shape == (env.num_obs,)
+        assert single[name].shape == (env.num_obs,)
     assert sum(env.obs_layout.values()) == env.num_obs == 48
 
 

@@ -74,9 +74,9 @@ def test_pushes_come_at_their_interval_and_not_together() -> None:
 
     def hear(name: str, arguments: tuple) -> None:
         if name == "set_base_velocity":
-            pushes.append(tuple(argument.clone() for argument in arguments))  # type: ignore[arg-type]
+            pushes.append(tuple(argument.clone() for argument in arguments))
 
-    env.engine = Listener(env.engine, hear)  # type: ignore[assignment]
+    env.engine = Listener(env.engine, hear)
     for actions in random_actions(env, 60):
         env.step(actions)
     due = torch.stack([mask for mask, _, _ in pushes])
@@ -114,7 +114,7 @@ def test_a_push_sets_the_horizontal_velocity_alone() -> None:
 def test_no_pushes(interval: float, velocity: float) -> None:
     env = make(pushing(interval, velocity), 4)
     heard: list[str] = []
-    env.engine = Listener(env.engine, lambda name, _: heard.append(name))  # type: ignore[assignment]
+    env.engine = Listener(env.engine, lambda name, _: heard.append(name))
     for actions in random_actions(env, 10):
         env.step(actions)
     assert "step" in heard and "set_base_velocity" not in heard
@@ -131,7 +131,7 @@ def test_actions_become_joint_targets() -> None:
             targets.append(arguments[0].clone())
             assert arguments[1] == 4
 
-    env.engine = Listener(env.engine, hear)  # type: ignore[assignment]
+    env.engine = Listener(env.engine, hear)
     actions = random_actions(env, 2, spread=2.0)
     kept = actions.clone()
     for action in actions:

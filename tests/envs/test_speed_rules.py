@@ -18,7 +18,7 @@ from tests.envs.speed_guard import SlowOperationError, SpeedGuard, UnguardedEngi
 
 def guarded(cfg: EnvConfig, guard: SpeedGuard, num_envs: int = 8) -> LeggedEnv:
     env = make(cfg, num_envs)
-    env.engine = UnguardedEngine(env.engine, guard)  # type: ignore[assignment]
+    env.engine = UnguardedEngine(env.engine, guard)
     return env
 
 

@@ -93,7 +93,7 @@ def test_switches(log_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["--script", "missing.txt"], "cannot be read"),
         (["--load_run", "2030-01-01_00-00-01"], "2030-01-01_00-00-00"),
         (["--checkpoint", "5"], "4, 7"),
-        (["--no_vidoe"], "no-video"),
+        (["--vidoe"], "--video"),
     ],
 )
 def test_mistakes_are_one_sentence(
