@@ -103,12 +103,16 @@ class MLP(nn.Module):
                 nn.init.uniform_(layer.bias, -bound, bound)
         self.layers = nn.ModuleList(self._layers)
 
+    def tensors(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight [outputs, inputs] and bias [outputs] of each layer as they act."""
+        return [layer.tensors() for layer in self._layers]
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
-        for i, layer in enumerate(self._layers):
-            x = functional.linear(x, *layer.tensors())
+        for i, (weight, bias) in enumerate(self.tensors()):
+            x = functional.linear(x, weight, bias)
             if i < len(self._layers) - 1:
-                x = functional.elu(x)
+                x = functional.elu(x, inplace=True)
         return x
 
     def plain(self) -> nn.Sequential:
@@ -190,15 +194,21 @@ class ActorCritic(nn.Module):
         self.obs_normaliser = RunningNormaliser(num_obs) if cfg.normalise_obs else None
         self.critic_normaliser = RunningNormaliser(num_critic_obs) if cfg.normalise_obs else None
 
+    def normalise(self, obs: Tensor) -> Tensor:
+        """The actor's input, [..., O] -> [..., O]."""
+        return obs if self.obs_normaliser is None else self.obs_normaliser(obs)
+
+    def normalise_critic(self, critic_obs: Tensor) -> Tensor:
+        """The critic's input, [..., C] -> [..., C]."""
+        return critic_obs if self.critic_normaliser is None else self.critic_normaliser(critic_obs)
+
     def mean(self, obs: Tensor) -> Tensor:
         """Mean action, [..., O] -> [..., A]: the deterministic policy."""
-        return self.actor(obs if self.obs_normaliser is None else self.obs_normaliser(obs))
+        return self.actor(self.normalise(obs))
 
     def value(self, critic_obs: Tensor) -> Tensor:
         """Value, [..., C] -> [...]."""
-        if self.critic_normaliser is not None:
-            critic_obs = self.critic_normaliser(critic_obs)
-        return self.critic(critic_obs).squeeze(-1)
+        return self.critic(self.normalise_critic(critic_obs)).squeeze(-1)
 
     def forward(self, obs: Tensor, hidden: tuple = ()) -> tuple[tuple[Tensor, Tensor], tuple]:
         """Distribution (mean [N, A], standard deviation [A]) and the next hidden state, empty for an MLP."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from algorithms.backprop import Backprop, chunk_size
 from algorithms.config import PPOConfig
 from algorithms.networks import ActorCritic
 from algorithms.rollout import RolloutBuffer
@@ -98,6 +99,7 @@ class PPO:
         self.learning_rate = torch.tensor(cfg.learning_rate, device=device)
         """Learning rate, a tensor on the device."""
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate, fused=True)
+        self._rows = 0
 
     def update(self, rollout: RolloutBuffer, generator: torch.Generator) -> dict[str, Tensor]:
         """One update; returns 0-d tensors for the log, of which `skipped` counts mini-batches left out."""
@@ -105,47 +107,17 @@ class PPO:
         device = rollout.obs.device
         samples = rollout.num_steps * rollout.num_envs
         batch = samples // cfg.num_mini_batches
-        flat = {
-            name: getattr(rollout, name).flatten(0, 1)
-            for name in (
-                "obs",
-                "critic_obs",
-                "actions",
-                "means",
-                "log_probs",
-                "values",
-                "advantages",
-                "returns",
-            )
-        }
-        shared = rollout.critic_obs is rollout.obs
+        names = ["obs", "actions", "means", "log_probs", "values", "advantages", "returns"]
+        names += [] if rollout.critic_obs is rollout.obs else ["critic_obs"]
+        flat = {name: getattr(rollout, name).flatten(0, 1) for name in names}
+        self._allocate(flat, batch)
         old_log_std = policy.log_std.detach().clone()
         totals = torch.zeros(4, device=device)  # surrogate loss, value loss, KL, skipped
         for _ in range(cfg.num_epochs):
             order = torch.randperm(samples, generator=generator, device=device)
             for k in range(cfg.num_mini_batches):
-                index = order[k * batch : (k + 1) * batch]
-                obs = flat["obs"][index]
-                critic_obs = obs if shared else flat["critic_obs"][index]
-                mean, value = policy.mean(obs), policy.value(critic_obs)
-                loss = loss_gradients(
-                    cfg,
-                    mean.detach(),
-                    policy.log_std.detach(),
-                    value.detach(),
-                    flat["actions"][index],
-                    flat["means"][index],
-                    old_log_std,
-                    flat["log_probs"][index],
-                    flat["values"][index],
-                    flat["advantages"][index],
-                    flat["returns"][index],
-                )
-                self.optimizer.zero_grad(set_to_none=True)
-                policy.log_std.grad = loss.log_std
-                torch.autograd.backward((mean, value), (loss.mean, loss.value))
-                terms = torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
-                skipped = self._apply(loss.kl, terms.sum())
+                terms = self._gradients(flat, order[k * batch : (k + 1) * batch], old_log_std)
+                skipped = self._apply(terms[2], terms.sum())
                 totals[:3] += torch.where(skipped, 0.0, terms)
                 totals[3] += skipped
         done = (cfg.num_epochs * cfg.num_mini_batches - totals[3]).clamp(min=1.0)
@@ -158,6 +130,61 @@ class PPO:
             "mean_noise_std": policy.log_std.detach().exp().mean(),
             "skipped": totals[3],
         }
+
+    def _allocate(self, flat: dict[str, Tensor], batch: int) -> None:
+        """Buffers for a chunk of samples, unless they are there."""
+        actor, critic, device = self.policy.actor, self.policy.critic, self.learning_rate.device
+        rows = chunk_size((actor, critic), batch, device)
+        if self._rows != rows:
+            self._rows = rows
+            self._actor, self._critic = Backprop(actor, rows, device), Backprop(critic, rows, device)
+            self._chunk = {name: torch.zeros_like(values[:rows]) for name, values in flat.items()}
+
+    @torch.no_grad()
+    def _gradients(self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor) -> Tensor:
+        """Gradients of a mini-batch into the parameters' `.grad`; returns surrogate loss, value loss and KL.
+
+        Args:
+            flat: all samples.
+            order: indices of the mini-batch's samples.
+            old_log_std: log standard deviation of the policy that acted.
+        """
+        policy, terms = self.policy, torch.zeros(3, device=order.device)
+        log_std = policy.log_std.detach()
+        log_std_gradient = torch.zeros_like(log_std)
+        self._actor.begin()
+        self._critic.begin()
+        for index in order.split(self._rows):
+            rows, share = len(index), len(index) / len(order)
+            # not flat[...][index]: index_select copies whole rows, several times faster
+            part = {
+                name: torch.index_select(values, 0, index, out=self._chunk[name][:rows])
+                for name, values in flat.items()
+            }
+            critic_obs = part.pop("critic_obs", part["obs"])
+            loss = loss_gradients(
+                self.cfg,
+                self._actor.forward(policy.normalise(part["obs"])),
+                log_std,
+                self._critic.forward(policy.normalise_critic(critic_obs)).squeeze(1),
+                part["actions"],
+                part["means"],
+                old_log_std,
+                part["log_probs"],
+                part["values"],
+                part["advantages"],
+                part["returns"],
+            )
+            # the loss is a mean over its samples: chunks count by their share of the mini-batch
+            self._actor.backward(loss.mean.mul_(share))
+            self._critic.backward(loss.value.mul_(share).unsqueeze(1))
+            log_std_gradient.add_(loss.log_std, alpha=share)
+            terms.add_(torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl)), alpha=share)
+        self.optimizer.zero_grad(set_to_none=True)
+        policy.log_std.grad = log_std_gradient
+        self._actor.finish()
+        self._critic.finish()
+        return terms
 
     def _apply(self, kl: Tensor, losses: Tensor) -> Tensor:
         """Adapt the learning rate, clip, step; returns whether a gradient or loss was not finite (bool, 0-d)."""

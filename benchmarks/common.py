@@ -55,7 +55,9 @@ def interleave(calls: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
 def ratio(numerators: list[float], denominators: list[float]) -> dict[str, float]:
     """Median and quartiles of the ratio of durations of the same round."""
     ratios = sorted(a / b for a, b in zip(numerators, denominators, strict=True))
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    low, middle, high = (
+        statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    )
     return {"ratio": middle, "ratio_low": low, "ratio_high": high}
 
 

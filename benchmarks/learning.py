@@ -59,9 +59,7 @@ class CountedEnv(LeggedEnv):
         done = (terminated | truncated).float()
         self._return += rewards
         self._steps += 1.0
-        self.counts.append(
-            torch.stack((rewards.sum(), done @ self._return, done @ self._steps, done.sum()))
-        )
+        self.counts.append(torch.stack((rewards.sum(), done @ self._return, done @ self._steps, done.sum())))
         self._return *= 1.0 - done
         self._steps *= 1.0 - done
         return result

@@ -159,7 +159,9 @@ class EnvConfig:
             ("commands.resampling_time", self.commands.resampling_time),
         ):
             if value < self.step_dt:
-                raise ValueError(f"env.{name} must be at least a policy step ({self.step_dt:g} s), not {value}")
+                raise ValueError(
+                    f"env.{name} must be at least a policy step ({self.step_dt:g} s), not {value}"
+                )
         pairs = {
             "commands.lin_vel_x": self.commands.lin_vel_x,
             "commands.lin_vel_y": self.commands.lin_vel_y,

@@ -181,7 +181,9 @@ def _flags(value: Any, prefix: str = "-") -> list[str]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         return [prefix]
     joint = "-" if prefix == "-" else "."
-    return [f for name, item in value.items() for f in _flags(item, f"{prefix}{joint}{name.replace('_', '-')}")]
+    return [
+        f for name, item in value.items() for f in _flags(item, f"{prefix}{joint}{name.replace('_', '-')}")
+    ]
 
 
 def _peek(args: list[str], name: str) -> str | None:

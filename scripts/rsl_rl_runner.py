@@ -83,7 +83,9 @@ def algorithm_config(agent: LearnerConfig) -> dict[str, Any]:
     }
 
 
-def runner_config(agent: LearnerConfig, obs_groups: dict[str, list[str]], run_name: str = "") -> dict[str, Any]:
+def runner_config(
+    agent: LearnerConfig, obs_groups: dict[str, list[str]], run_name: str = ""
+) -> dict[str, Any]:
     """The dictionary that rsl_rl's `OnPolicyRunner` is configured with.
 
     Args:
@@ -135,7 +137,9 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
     """
     check_supported(cfg.agent)
     if cfg.resume:
-        raise ValueError("--resume continues runs of --learner trot only; start a new run with --learner rsl_rl")
+        raise ValueError(
+            "--resume continues runs of --learner trot only; start a new run with --learner rsl_rl"
+        )
     env = RslRlVecEnv(
         LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, cfg.device, threads, cfg.seed), seed=cfg.seed
     )

@@ -17,7 +17,9 @@ from envs import LeggedEnv, get_task
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make_trainer(run_dir: Path | None = None, num_envs: int = 16, seed: int = 3, **changes: object) -> Trainer:
+def make_trainer(
+    run_dir: Path | None = None, num_envs: int = 16, seed: int = 3, **changes: object
+) -> Trainer:
     cfg = LearnerConfig()
     cfg.ppo.num_steps = 6
     cfg.save_interval = 2
@@ -86,7 +88,9 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path: Path
     for path in folder.glob("model_*.pt"):
         if path.name not in ("model_3.pt", "model_6.pt", BEST):
             path.unlink()  # as if killed just after iteration 6
-    subprocess.run([*command, "--log_dir", str(killed), "--resume"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [*command, "--log_dir", str(killed), "--resume"], cwd=ROOT, check=True, capture_output=True
+    )
     ends = [checkpoint.load(next(run.glob("*/*/model_12.pt"))) for run in (whole, killed)]
     for name, value in ends[0]["policy"].items():
         assert torch.equal(value, ends[1]["policy"][name]), name

@@ -90,6 +90,36 @@ def test_a_fall_terminates_and_resets_that_robot_only() -> None:
     assert env.episode_length.tolist() == [6, 2, 6, 6, 2, 6]
 
 
+@pytest.mark.parametrize(("share", "falls"), [(0.99, True), (1.01, False)])
+def test_a_fall_is_a_fatal_force_above_the_threshold(share: float, falls: bool) -> None:
+    patient = calm()
+    patient.fatal_contact_force = 1e9
+    twin = make(patient, 2)
+    overturn(twin, 0)
+    twin.step(torch.zeros(2, 12))
+    force = twin.engine.contact_force[0, twin.engine.contact_groups.index("base")].norm().item()
+    assert force > 50.0
+    cfg = calm()
+    cfg.fatal_contact_force = share * force
+    env = make(cfg, 2)
+    overturn(env, 0)
+    _, _, terminated, *_ = env.step(torch.zeros(2, 12))
+    assert terminated.tolist() == [falls, False]
+
+
+def test_joint_acceleration_is_the_change_of_velocity_over_the_step() -> None:
+    cfg = calm()
+    cfg.episode_length = 0.1  # five steps
+    env = make(cfg, 4)
+    for k, actions in enumerate(random_actions(env, 12)):
+        before = env.engine.joint_vel.clone()
+        assert before.any() == (k % 5 > 0), "a new episode starts with joints at rest"
+        *_, truncated, _ = env.step(actions)
+        if not truncated.any():
+            change = (env.engine.joint_vel - before) / 0.02
+            torch.testing.assert_close(env.state.joint_acc, change)
+
+
 def test_a_fall_in_the_last_step_is_a_fall() -> None:
     cfg = calm()
     cfg.episode_length = 0.02

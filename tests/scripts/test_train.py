@@ -40,9 +40,10 @@ def test_a_run_leaves_configuration_log_events_and_checkpoints(trained: Path) ->
     assert [row["iteration"] for row in rows] == ["1", "2"]
     for name in ("Train/mean_reward", "Train/lin_vel_error", "Episode/rew_tracking_lin_vel", "Loss/kl"):
         assert name in rows[0]
-    assert float(rows[1]["Perf/samples"]) == 2 * 8 * yaml.safe_load((folder / "config.yaml").read_text())[
-        "agent"
-    ]["ppo"]["num_steps"]
+    assert (
+        float(rows[1]["Perf/samples"])
+        == 2 * 8 * yaml.safe_load((folder / "config.yaml").read_text())["agent"]["ppo"]["num_steps"]
+    )
 
 
 def test_it_says_what_it_is_about_to_do(tmp_path: Path) -> None:
