@@ -63,11 +63,9 @@ class MirroredDense(nn.Module):
         if self.is_last:
             mirrored = weight[self.index] * self.sign.unsqueeze(1)
             return torch.cat((weight, mirrored), 1), 0.5 * (bias + bias[self.index] * self.sign)
-        if self.is_first:
-            # (M W)(x) = W(M x): column j of W M is column index^-1(j); the mirror is its own inverse.
-            mirrored = (weight * self.sign)[:, self.index]
-        else:
-            mirrored = weight.roll(weight.shape[1] // 2, 1)
+        # Column j of W M is column index^-1(j) of W, signed; the mirror is its own inverse.
+        half = weight.shape[1] // 2
+        mirrored = (weight * self.sign)[:, self.index] if self.is_first else weight.roll(half, 1)
         return torch.cat((weight, mirrored), 0), torch.cat((bias, bias))
 
 

@@ -11,7 +11,7 @@ from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob, loss_gradients
 from algorithms.rollout import RolloutBuffer
 
-A, B, O = 3, 64, 5
+A, B, NUM_OBS = 3, 64, 5
 
 
 def random_batch(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -63,7 +63,7 @@ def test_hand_written_gradients_equal_autograd(clip_value: bool) -> None:
 def test_advantages_follow_the_definition_and_stop_at_ends() -> None:
     torch.manual_seed(1)
     steps, robots, gamma, lam = 6, 3, 0.9, 0.8
-    rollout = RolloutBuffer(steps, robots, O, None, A, "cpu")
+    rollout = RolloutBuffer(steps, robots, NUM_OBS, None, A, "cpu")
     rollout.rewards.normal_()
     rollout.values.normal_()
     rollout.dones[2, 1] = 1.0
@@ -85,8 +85,8 @@ def test_advantages_follow_the_definition_and_stop_at_ends() -> None:
 
 
 def test_time_outs_are_bootstrapped_with_the_value_they_ended_in() -> None:
-    rollout = RolloutBuffer(2, 4, O, None, A, "cpu")
-    final = torch.arange(4 * O, dtype=torch.float32).view(4, O)
+    rollout = RolloutBuffer(2, 4, NUM_OBS, None, A, "cpu")
+    final = torch.arange(4 * NUM_OBS, dtype=torch.float32).view(4, NUM_OBS)
     truncated = torch.tensor([False, True, False, True])
     fallen = torch.tensor([True, False, False, False])
     rollout.add_outcome(0, torch.ones(4), fallen, truncated, final)
@@ -99,10 +99,10 @@ def test_time_outs_are_bootstrapped_with_the_value_they_ended_in() -> None:
 
 def test_surplus_time_outs_use_the_value_before_and_are_counted() -> None:
     robots = 100
-    rollout = RolloutBuffer(1, robots, O, None, A, "cpu")
+    rollout = RolloutBuffer(1, robots, NUM_OBS, None, A, "cpu")
     assert rollout.slots == 64
     everyone = torch.ones(robots, dtype=torch.bool)
-    rollout.add_outcome(0, torch.zeros(robots), ~everyone, everyone, torch.zeros(robots, O))
+    rollout.add_outcome(0, torch.zeros(robots), ~everyone, everyone, torch.zeros(robots, NUM_OBS))
     rollout.values.fill_(3.0)
     surplus = rollout.bootstrap(torch.full((1, 64), 7.0), 1.0)
     assert surplus == robots - 64
@@ -112,9 +112,9 @@ def test_surplus_time_outs_use_the_value_before_and_are_counted() -> None:
 
 def make_ppo(**changes: float) -> tuple[PPO, RolloutBuffer]:
     torch.manual_seed(0)
-    policy = ActorCritic(O, O, A, PolicyConfig(actor_hidden=(8,), critic_hidden=(8,)))
+    policy = ActorCritic(NUM_OBS, NUM_OBS, A, PolicyConfig(actor_hidden=(8,), critic_hidden=(8,)))
     ppo = PPO(policy, PPOConfig(**changes), torch.device("cpu"))  # type: ignore[arg-type]
-    rollout = RolloutBuffer(8, 16, O, None, A, "cpu")
+    rollout = RolloutBuffer(8, 16, NUM_OBS, None, A, "cpu")
     rollout.obs.normal_()
     with torch.no_grad():
         rollout.means.copy_(policy.mean(rollout.obs))
@@ -188,18 +188,18 @@ def test_an_update_improves_a_bandit() -> None:
     """Reward -|a - target(obs)|^2: a few updates must move the mean action to the target."""
     torch.manual_seed(0)
     cfg = PPOConfig(entropy_coef=0.0, desired_kl=0.02)
-    policy = ActorCritic(O, O, A, PolicyConfig(actor_hidden=(32,), critic_hidden=(32,)))
+    policy = ActorCritic(NUM_OBS, NUM_OBS, A, PolicyConfig(actor_hidden=(32,), critic_hidden=(32,)))
     ppo = PPO(policy, cfg, torch.device("cpu"))
-    target = torch.randn(O, A) * 0.5
+    target = torch.randn(NUM_OBS, A) * 0.5
     generator = torch.Generator().manual_seed(0)
 
     @torch.no_grad()
     def error() -> float:
-        obs = torch.randn(512, O, generator=torch.Generator().manual_seed(9))
+        obs = torch.randn(512, NUM_OBS, generator=torch.Generator().manual_seed(9))
         return float((policy.mean(obs) - obs @ target).square().sum(1).mean())
 
     before = error()
-    rollout = RolloutBuffer(4, 256, O, None, A, "cpu")
+    rollout = RolloutBuffer(4, 256, NUM_OBS, None, A, "cpu")
     for _ in range(60):
         with torch.no_grad():
             rollout.obs.normal_(generator=generator)
