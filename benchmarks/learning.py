@@ -174,10 +174,11 @@ class LearningBenchmark:
 
     def quick(self) -> LearningBenchmark:
         """The same at a size that only shows that it runs."""
-        return replace(self, samples=4 * 24 * 16, num_envs=16, seeds=self.seeds[:2])
+        return replace(self, samples=2 * 24 * 8, num_envs=8, seeds=self.seeds[:2])
 
     def run(self, options: Options) -> Results:
         """Train, and write `learning.csv` (after each run) and `learning.png`."""
+        options.folder.mkdir(parents=True, exist_ok=True)
         points: list[Point] = []
         scores: dict[str, list[float]] = {learner: [] for learner in LEARNERS}
         for seed in self.seeds:

@@ -31,7 +31,7 @@ class TrainBenchmark:
 
     def quick(self) -> TrainBenchmark:
         """The same at a size that only shows that it runs."""
-        return replace(self, num_envs=self.num_envs // 32, iterations=1)
+        return replace(self, num_envs=self.num_envs // 64, iterations=1)
 
     def run(self, options: Options) -> Results:
         """Measure."""

@@ -149,6 +149,8 @@ class EnvConfig:
         for name, low, value in (
             ("sim.timestep", 0.0, self.sim.timestep),
             ("sim.decimation", 0, self.sim.decimation),
+            ("control.clip_actions", 0.0, self.control.clip_actions),
+            ("clip_observations", 0.0, self.clip_observations),
             ("episode_length", 0.0, self.episode_length),
             ("commands.resampling_time", 0.0, self.commands.resampling_time),
         ):

@@ -95,7 +95,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             return torch.tensor([match(patterns, name) for name in names], device=self.device)
 
         def indices(group_names: list[str]) -> Tensor:
-            return torch.tensor([groups.index(name) for name in group_names], device=self.device)
+            chosen = [groups.index(name) for name in group_names]
+            return torch.tensor(chosen, dtype=torch.int64, device=self.device)
 
         self.default_joint_pos = per_joint(robot.default_joint_pos)
         self.effort_limits = per_joint(robot.effort_limit)
@@ -181,6 +182,12 @@ class LeggedEnv(gym.vector.VectorEnv):
     def _randomise_robots(self) -> None:
         """Draw every robot's friction and base mass, once."""
         cfg = self.cfg.randomisation
+        lightest = self.engine.base_mass.min().item()
+        if lightest + cfg.added_base_mass[0] <= 0.0:
+            raise ValueError(
+                f"env.randomisation.added_base_mass must leave some of the base's {lightest:g} kg, "
+                f"not {cfg.added_base_mass[0]} {cfg.added_base_mass[1]}"
+            )
         self.friction.copy_(self._uniform(cfg.friction))
         self.added_base_mass.copy_(self._uniform(cfg.added_base_mass))
         params = {}
@@ -234,7 +241,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         """
         self.previous_action.copy_(self.action)
         limit = self.cfg.control.clip_actions
-        torch.clamp(actions, -limit, limit, out=self.action)
+        self.action.copy_(actions.detach()).clamp_(-limit, limit)
         self.previous_joint_vel.copy_(self.engine.joint_vel)
         targets = self.default_joint_pos + self.cfg.control.action_scale * self.action
         self.engine.step(targets, self.cfg.sim.decimation)

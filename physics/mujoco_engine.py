@@ -245,7 +245,8 @@ class MujocoEngine:
         for name in self._expanded():
             if f"param/{name}" not in state:
                 owner, field = (self.model.opt, name[4:]) if name.startswith("opt.") else (self.model, name)
-                self._batch.expand(name)[...] = getattr(owner, field)
+                own = self._batch.expand(name)
+                own[...] = getattr(owner, field)[: own.shape[1]]  # bvh_aabb has no rows for meshes
         self._gravity64 = None  # taken up again by the first step that needs it
         for key, value in state.items():
             if key.startswith("param/"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,17 +58,17 @@ def main() -> int:
     threads = set_threads(cfg.num_threads)
     options = Options(threads=threads, engine=cfg.engine, folder=results_folder(cfg))
     machine = describe_machine()
-    print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}, {threads} threads")
-    console, rows = Console(), dict.fromkeys(SUITES, ())
-    for benchmark in chosen:
-        results = benchmark.run(options)
-        line = record(benchmark, results, cfg, threads, machine)
-        if path := json_path(cfg, benchmark.suite):
-            with path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        rows[benchmark.suite] += ((parameters(benchmark), results),)
-        if benchmark is chosen[-1] or chosen[chosen.index(benchmark) + 1].suite != benchmark.suite:
-            console.print(table(benchmark.suite, list(rows[benchmark.suite])))
+    print(
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}, {threads} threads",
+        flush=True,
+    )
+    for suite, benchmarks in itertools.groupby(chosen, lambda benchmark: benchmark.suite):
+        columns = []
+        for benchmark in benchmarks:
+            results = benchmark.run(options)
+            columns.append(parameters(benchmark) | results)
+            write(record(benchmark, results, cfg, threads, machine), json_path(cfg, suite))
+        Console().print(table(suite, columns))
     return 0
 
 
@@ -96,10 +98,18 @@ def json_path(cfg: BenchmarkConfig, suite: str) -> Path | None:
 
 
 def results_folder(cfg: BenchmarkConfig) -> Path:
-    """Where curves and plots go: beside the JSON lines."""
-    folder = Path(cfg.json).parent if cfg.json else RESULTS / "quick" if cfg.quick else RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Where curves and plots go: beside the JSON lines, or out of the way."""
+    if cfg.json:
+        return Path(cfg.json).parent
+    return Path(tempfile.gettempdir()) / "trot_benchmark" if cfg.quick else RESULTS
+
+
+def write(line: dict[str, Any], path: Path | None) -> None:
+    """Append a JSON line."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 def parameters(benchmark: Benchmark) -> dict[str, Any]:
@@ -146,33 +156,35 @@ def _cpu_model() -> str:
 
 def _commit() -> str:
     """Short hash of the commit, with + where tracked files differ from it; empty outside a repository."""
-    try:
-        run = lambda *args: subprocess.run(  # noqa: E731
-            ("git", *args), cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        return run("rev-parse", "--short=12", "HEAD") + (
-            "+" if run("status", "--porcelain", "--untracked-files=no") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    outputs = []
+    for args in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no")):
+        try:
+            done = subprocess.run(("git", *args), cwd=ROOT, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+        outputs.append(done.stdout.strip())
+    return outputs[0] + ("+" if outputs[1] else "")
 
 
-def table(suite: str, rows: list[tuple[dict[str, Any], Results]]) -> Table:
-    """Parameters and figures of a suite, one benchmark a row."""
-    drawn = Table(title=suite, title_justify="left")
-    cells = [given | found for given, found in rows]
-    for name in cells[0]:
-        drawn.add_column(name.replace("_", " "), justify="right")
-    for row in cells:
-        drawn.add_row(*(_cell(value) for value in row.values()))
+def table(suite: str, columns: list[dict[str, Any]]) -> Table:
+    """Parameters and figures of a suite, one benchmark a column."""
+    drawn = Table(title=suite, title_justify="left", show_header=False)
+    for name in columns[0]:
+        drawn.add_row(name.replace("_", " "), *(_cell(column[name]) for column in columns))
+    for column in drawn.columns[1:]:
+        column.justify = "right"
     return drawn
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     if isinstance(value, (tuple, list)):
         return "-".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
     return str(value)
 
 

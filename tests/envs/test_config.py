@@ -13,6 +13,8 @@ WRONG = [
     ("sim.timestep", 0.0),
     ("sim.timestep", float("nan")),
     ("sim.decimation", 0),
+    ("control.clip_actions", -1.0),
+    ("clip_observations", 0.0),
     ("episode_length", -1.0),
     ("episode_length", 0.001),
     ("commands.resampling_time", 0.0),
@@ -50,6 +52,13 @@ def test_a_wrong_value_names_its_field(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^env\.{field} must [^\n]*$"):
         cfg.validate()
     with pytest.raises(ValueError, match=field):
+        LeggedEnv(cfg, 1, num_threads=1)
+
+
+def test_no_robot_may_weigh_less_than_nothing() -> None:
+    cfg = reference()
+    cfg.randomisation.added_base_mass = (-30.0, 0.0)
+    with pytest.raises(ValueError, match=r"env\.randomisation\.added_base_mass must leave .* 26\.3732 kg"):
         LeggedEnv(cfg, 1, num_threads=1)
 
 

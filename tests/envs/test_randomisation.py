@@ -142,3 +142,15 @@ def test_actions_become_joint_targets() -> None:
     assert torch.equal(actions, kept), "the caller's actions are left alone"
     assert torch.equal(env.action, kept[1].clamp(-2.0, 2.0))
     assert torch.equal(env.previous_action, kept[0].clamp(-2.0, 2.0))
+
+
+def test_actions_of_another_type_are_welcome_and_of_another_shape_do_no_harm() -> None:
+    env, twin = make(calm(), 3), make(calm(), 3)
+    actions = random_actions(env, 3)
+    env.step(actions[0].double().requires_grad_())
+    twin.step(actions[0])
+    with pytest.raises(RuntimeError, match="size"):
+        env.step(torch.zeros(3, 13))
+    assert env.action.shape == (3, 12) and not env.action.requires_grad
+    for action in actions[1:]:
+        assert torch.equal(env.step(action)[0]["policy"], twin.step(action)[0]["policy"])

@@ -61,7 +61,7 @@ def set_mirrored_pairs(env: LeggedEnv, seed: int) -> None:
 def test_a_mirror_is_its_own_inverse() -> None:
     env = make(calm(), 1)
     for mirror, columns in ((env.action_mirror, 12), (env.obs_mirror, 48)):
-        x = torch.randn(5, columns)
+        x = torch.randn(5, columns, generator=torch.Generator().manual_seed(1))
         assert torch.equal(mirrored(mirrored(x, mirror), mirror), x)
         assert not torch.equal(mirrored(x, mirror), x)
         assert sorted(mirror[0].tolist()) == list(range(columns))
