@@ -54,6 +54,8 @@ class PPOConfig:
     """adaptive: x 1.5 when the KL divergence is below half of `desired_kl`, / 1.5 above twice."""
     desired_kl: float = 0.01
     """KL divergence of an update that the learning rate is adapted to."""
+    kl_half_life: int = 0
+    """Updates after which `desired_kl` has halved: large steps first, small ones to settle. 0: constant."""
     learning_rate_range: tuple[float, float] = (1e-5, 1e-2)
     """Bounds of the adaptive learning rate."""
     max_grad_norm: float = 1.0
@@ -86,6 +88,7 @@ class LearnerConfig:
             ("ppo.learning_rate", ppo.learning_rate),
             ("ppo.max_grad_norm", ppo.max_grad_norm),
             ("ppo.desired_kl", ppo.desired_kl),
+            ("ppo.kl_half_life", ppo.kl_half_life + 1),
             ("policy.init_std", policy.init_std),
             ("policy.std_range", policy.std_range[0]),
             ("save_interval", self.save_interval),

@@ -98,6 +98,8 @@ class PPO:
         self.parameters = list(policy.parameters())
         self.learning_rate = torch.tensor(cfg.learning_rate, device=device)
         """Learning rate, a tensor on the device."""
+        self.desired_kl = torch.tensor(cfg.desired_kl, device=device)
+        """KL divergence that the learning rate is adapted to, a tensor on the device."""
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate, fused=True)
         self._rows = 0
 
@@ -120,6 +122,8 @@ class PPO:
                 skipped = self._apply(terms[2], terms.sum())
                 totals[:3] += torch.where(skipped, 0.0, terms)
                 totals[3] += skipped
+        if cfg.kl_half_life:
+            self.desired_kl *= 0.5 ** (1.0 / cfg.kl_half_life)
         done = (cfg.num_epochs * cfg.num_mini_batches - totals[3]).clamp(min=1.0)
         return {
             "surrogate": totals[0] / done,
@@ -195,7 +199,7 @@ class PPO:
         if cfg.schedule == "adaptive":
             rate = self.learning_rate
             factor = torch.where(
-                kl > 2.0 * cfg.desired_kl, 1.0 / 1.5, torch.where(kl < 0.5 * cfg.desired_kl, 1.5, 1.0)
+                kl > 2.0 * self.desired_kl, 1.0 / 1.5, torch.where(kl < 0.5 * self.desired_kl, 1.5, 1.0)
             )
             rate.copy_(torch.where(bad, rate, (rate * factor).clamp(*cfg.learning_rate_range)))
         # Fused Adam divides gradients by grad_scale and does nothing where found_inf is set, on the device.
@@ -206,12 +210,17 @@ class PPO:
         return bad
 
     def state_dict(self) -> dict:
-        """Optimiser and learning rate."""
-        return {"optimizer": self.optimizer.state_dict(), "learning_rate": self.learning_rate.clone()}
+        """Optimiser, learning rate and what it is adapted to."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "learning_rate": self.learning_rate.clone(),
+            "desired_kl": self.desired_kl.clone(),
+        }
 
     def load_state_dict(self, state: dict) -> None:
         """Continue where `state_dict` was taken."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.learning_rate.copy_(state["learning_rate"])
+        self.desired_kl.copy_(state["desired_kl"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate

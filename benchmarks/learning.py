@@ -52,7 +52,7 @@ class CountedEnv(LeggedEnv):
         self._steps = torch.zeros(self.num_envs, device=self.device)
         return super().reset(**kwargs)
 
-    def step(self, actions: Tensor):  # type: ignore[override]
+    def step(self, actions: Tensor):
         """See `LeggedEnv.step`."""
         result = super().step(actions)
         _, rewards, terminated, truncated, _ = result
@@ -103,11 +103,16 @@ LEARNERS: dict[str, Callable[[CountedEnv, RunConfig, int, int], None]] = {
 
 
 def final_reward(points: list[Point], share: float = 0.1) -> float:
-    """Mean return of the episodes that ended in the last `share` of a run's samples."""
-    after = points[-1].samples * (1.0 - share)
-    last = [point for point in points if point.samples > after and point.episodes]
-    if not last:
-        return math.nan
+    """Mean return of the episodes that ended in the last `share` of a run's samples, or last of all.
+
+    Raises:
+        ValueError: no episode ended in the whole run.
+    """
+    ended = [point for point in points if point.episodes]
+    if not ended:
+        raise ValueError(f"no episode ended within {points[-1].samples} samples; give more --samples")
+    after = min(points[-1].samples * (1.0 - share), ended[-1].samples - 1)
+    last = [point for point in ended if point.samples > after]
     return sum(p.mean_reward * p.episodes for p in last) / sum(p.episodes for p in last)
 
 
@@ -169,12 +174,14 @@ class LearningBenchmark:
     """Robots."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """One run of each learner for each."""
-    agent: dict[str, Any] = field(default_factory=lambda: {"symmetry": "none"})
+    recipe: str = ""
+    """Recipe of the task, empty for its default."""
+    policy: dict[str, Any] = field(default_factory=lambda: {"symmetry": "none"})
     """Changes to the recipe's policy, the same for both learners."""
 
     def quick(self) -> LearningBenchmark:
         """The same at a size that only shows that it runs."""
-        return replace(self, samples=2 * 24 * 8, num_envs=8, seeds=self.seeds[:2])
+        return replace(self, samples=3 * 24 * 128, num_envs=128, seeds=self.seeds[:2])
 
     def run(self, options: Options) -> Results:
         """Train, and write `learning.csv` (after each run) and `learning.png`."""
@@ -189,16 +196,16 @@ class LearningBenchmark:
                 write_csv(points, options.folder / "learning.csv")
                 print(f"{learner}, seed {seed}: mean reward {scores[learner][-1]:.2f}", flush=True)
         plot(points, options.folder / "learning.png")
-        results = compare(scores["ours"], scores["rsl_rl"])
+        results: Results = {"recipe": default_config(TASK, self.recipe).recipe}
+        results |= compare(scores["ours"], scores["rsl_rl"])
         verdict = "is not" if results["not_below"] else "IS"
         print(f"ours {verdict} below rsl_rl by more than one pooled standard deviation", flush=True)
         return results
 
     def train(self, learner: str, seed: int, options: Options) -> list[Point]:
         """One run's curve."""
-        cfg = default_config(TASK, "reference")
-        for name, value in self.agent.items():
-            setattr(cfg.agent.policy, name, value)
+        cfg = default_config(TASK, self.recipe)
+        cfg.agent.policy = replace(cfg.agent.policy, **self.policy)
         num_steps = cfg.agent.ppo.num_steps
         iterations = max(1, self.samples // (num_steps * self.num_envs))
         env = CountedEnv(cfg.env, self.num_envs, options.engine, num_threads=options.threads, seed=seed)

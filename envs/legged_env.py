@@ -102,12 +102,14 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.effort_limits = per_joint(robot.effort_limit)
         self.joint_vel_limits = per_joint(robot.velocity_limit)
         self.joint_pos_limits = self.engine.joint_pos_limits
-        self._feet = indices(list(robot.feet))
+        self._feet = indices([matching((foot,), groups)[0] for foot in robot.feet])
         self._penalised = indices(matching(robot.penalised_contacts, groups))
         self._fatal = indices(matching(robot.fatal_contacts, groups))
-        self.action_mirror = mirror_joints(robot, names)
-        terms = self.cfg.observations.values()
-        self.obs_mirror = mirror_observation([term.mirror for term in terms], robot, names)
+        index, sign = mirror_joints(robot, names)
+        self.action_mirror = index.to(self.device), sign.to(self.device)
+        kinds = [term.mirror for term in self.cfg.observations.values()]
+        index, sign = mirror_observation(kinds, robot, names)
+        self.obs_mirror = index.to(self.device), sign.to(self.device)
 
     def _make_buffers(self) -> None:
         joints, feet = self.num_actions, len(self._feet)
@@ -190,13 +192,9 @@ class LeggedEnv(gym.vector.VectorEnv):
             )
         self.friction.copy_(self._uniform(cfg.friction))
         self.added_base_mass.copy_(self._uniform(cfg.added_base_mass))
-        params = {}
-        if cfg.friction[0] != cfg.friction[1] or cfg.friction[0] != 1.0:
-            params["friction"] = self.friction
+        self.engine.set_params(self._all, friction=self.friction)
         if any(cfg.added_base_mass):
-            params["base_mass"] = self.engine.base_mass + self.added_base_mass
-        if params:
-            self.engine.set_params(self._all, **params)
+            self.engine.set_params(self._all, base_mass=self.engine.base_mass + self.added_base_mass)
 
     def _uniform(self, bounds: tuple[float, float], *shape: int) -> Tensor:
         """Random numbers [N, *shape], uniform in `bounds`."""

@@ -110,6 +110,11 @@ def feet_air_time(state: RobotState, target: float = 0.5, min_command: float = 0
     return swing * (state.command[:, :2].norm(dim=1) > min_command)
 
 
+def feet_slip(state: RobotState) -> Tensor:
+    """Summed horizontal speed of feet that are on the ground, m/s."""
+    return (state.foot_vel[..., :2].norm(dim=-1) * state.foot_contact).sum(1)
+
+
 def no_fly(state: RobotState, threshold: float = 0.1) -> Tensor:
     """1 if exactly one foot carries more than `threshold` newtons (a biped's single stance)."""
     return ((state.contact_force[:, state.feet, 2] > threshold).sum(1) == 1).float()

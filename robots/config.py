@@ -51,11 +51,11 @@ class RobotConfig:
 
 
 def match(patterns: dict[str, T], name: str) -> T:
-    """Value of the first pattern that matches the whole name; KeyError with the patterns if none does."""
+    """Value of the first pattern that matches the whole name; ValueError with the patterns if none does."""
     for pattern, value in patterns.items():
         if re.fullmatch(pattern, name):
             return value
-    raise KeyError(f"no pattern of {list(patterns)} matches {name!r}")
+    raise ValueError(f"no pattern of {', '.join(patterns)} matches {name!r}")
 
 
 def matching(patterns: tuple[str, ...], names: tuple[str, ...] | list[str]) -> list[str]:

@@ -109,7 +109,9 @@ def runner_config(
     }
 
 
-def make_runner(env: RslRlVecEnv, agent: LearnerConfig, seed: int, log_dir: str | None, run_name: str = ""):
+def make_runner(
+    env: RslRlVecEnv, agent: LearnerConfig, seed: int, log_dir: str | None, run_name: str = ""
+) -> OnPolicyRunner:
     """rsl_rl's runner with our networks and hyper-parameters, its initial weights drawn from `seed`."""
     cfg = runner_config(agent, env.obs_groups, run_name)
     torch.manual_seed(seed)

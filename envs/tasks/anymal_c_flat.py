@@ -42,6 +42,7 @@ def reward_terms() -> dict[str, RewardTerm]:
         "base_height": RewardTerm(rew.base_height, 0.0, {"target": 0.5}),
         "collision": RewardTerm(rew.collision, -1.0),
         "feet_air_time": RewardTerm(rew.feet_air_time, 2.0, {"target": 0.5}),
+        "feet_slip": RewardTerm(rew.feet_slip, 0.0),
         "no_fly": RewardTerm(rew.no_fly, 0.0),
         "stumble": RewardTerm(rew.stumble, 0.0),
         "stand_still": RewardTerm(rew.stand_still, 0.0),
@@ -77,7 +78,9 @@ def fast() -> EnvConfig:
         "torques": -1e-5,
         "dof_acc": -1e-7,
         "collision": -0.5,
-        "feet_air_time": 1.0,
+        "feet_air_time": 5.0,
+        "feet_slip": -0.25,
+        "termination": -50.0,
     }
     for name, weight in weights.items():
         cfg.rewards[name].weight = weight
@@ -94,10 +97,10 @@ TASKS = (
                 env=fast,
                 agent={
                     "policy": {"symmetry": "equivariant", "init_std": 0.6},
-                    "ppo": {"desired_kl": 0.02, "entropy_coef": 0.003},
+                    "ppo": {"desired_kl": 0.02, "kl_half_life": 200, "entropy_coef": 0.003},
                 },
                 num_envs=512,
-                max_iterations=500,
+                max_iterations=600,
             ),
             "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
         },
