@@ -19,7 +19,7 @@ from algorithms import Trainer
 from benchmarks.common import TASK, Options, Results
 from envs.legged_env import LeggedEnv
 from envs.rsl_rl import RslRlVecEnv
-from scripts.config import RunConfig, default_config
+from scripts.config import RunConfig, default_config, overlay
 from scripts.rsl_rl_runner import make_runner
 
 
@@ -176,8 +176,10 @@ class LearningBenchmark:
     """One run of each learner for each."""
     recipe: str = ""
     """Recipe of the task, empty for its default."""
-    policy: dict[str, Any] = field(default_factory=lambda: {"symmetry": "none"})
-    """Changes to the recipe's policy, the same for both learners."""
+    agent: dict[str, Any] = field(
+        default_factory=lambda: {"policy": {"symmetry": "none"}, "ppo": {"kl_half_life": 0}}
+    )
+    """Changes to the recipe's learner, the same for both: what rsl_rl cannot do is switched off."""
 
     def quick(self) -> LearningBenchmark:
         """The same at a size that only shows that it runs."""
@@ -205,7 +207,7 @@ class LearningBenchmark:
     def train(self, learner: str, seed: int, options: Options) -> list[Point]:
         """One run's curve."""
         cfg = default_config(TASK, self.recipe)
-        cfg.agent.policy = replace(cfg.agent.policy, **self.policy)
+        cfg.agent = overlay(cfg.agent, self.agent, "agent")
         num_steps = cfg.agent.ppo.num_steps
         iterations = max(1, self.samples // (num_steps * self.num_envs))
         env = CountedEnv(cfg.env, self.num_envs, options.engine, num_threads=options.threads, seed=seed)

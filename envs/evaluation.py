@@ -140,9 +140,10 @@ def evaluate(
         landings += landed.sum(0)
         swings += (landed * air).sum(0)
         air *= 1.0 - contact
-        speed = state.foot_vel[..., :2].norm(dim=-1) * contact * moving.unsqueeze(1)
-        slip += speed.sum(0)
-        stance += (contact * moving.unsqueeze(1)).sum()
+        # without the contact filter, which counts a foot as down for a step after it left
+        loaded = (state.contact_force[:, state.feet, 2] > 1.0) * moving.unsqueeze(1)
+        slip += (state.foot_vel[..., :2].norm(dim=-1) * loaded).sum(0)
+        stance += loaded.sum()
         moving_steps += moving.sum()
         alive_steps += alive.sum()
         touching = state.contact_force[:, state.penalised].square().sum(-1) > 0.01

@@ -110,9 +110,10 @@ def feet_air_time(state: RobotState, target: float = 0.5, min_command: float = 0
     return swing * (state.command[:, :2].norm(dim=1) > min_command)
 
 
-def feet_slip(state: RobotState) -> Tensor:
-    """Summed horizontal speed of feet that are on the ground, m/s."""
-    return (state.foot_vel[..., :2].norm(dim=-1) * state.foot_contact).sum(1)
+def feet_slip(state: RobotState, threshold: float = 1.0) -> Tensor:
+    """Summed horizontal speed of feet that carry more than `threshold` newtons, m/s."""
+    loaded = state.contact_force[:, state.feet, 2] > threshold
+    return (state.foot_vel[..., :2].norm(dim=-1) * loaded).sum(1)
 
 
 def no_fly(state: RobotState, threshold: float = 0.1) -> Tensor:

@@ -184,7 +184,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "-".join(map(str, value))
     if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items())
+        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
     return str(value)
 
 

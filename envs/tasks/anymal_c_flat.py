@@ -79,8 +79,8 @@ def fast() -> EnvConfig:
         "dof_acc": -1e-7,
         "collision": -0.5,
         "feet_air_time": 5.0,
-        "feet_slip": -0.25,
-        "termination": -50.0,
+        "feet_slip": -0.15,
+        "termination": -10.0,
     }
     for name, weight in weights.items():
         cfg.rewards[name].weight = weight
@@ -97,7 +97,7 @@ TASKS = (
                 env=fast,
                 agent={
                     "policy": {"symmetry": "equivariant", "init_std": 0.6},
-                    "ppo": {"desired_kl": 0.02, "kl_half_life": 200, "entropy_coef": 0.003},
+                    "ppo": {"desired_kl": 0.02, "kl_half_life": 300, "entropy_coef": 0.003},
                 },
                 num_envs=512,
                 max_iterations=600,
