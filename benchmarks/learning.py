@@ -168,9 +168,9 @@ class LearningBenchmark:
     """Mean reward at equal samples, ours beside rsl_rl's: same environment, networks and hyper-parameters."""
 
     suite: ClassVar[str] = "learning"
-    samples: int = 5_000_000
+    samples: int = 2_500_000
     """Samples of each run."""
-    num_envs: int = 1024
+    num_envs: int = 512
     """Robots."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """One run of each learner for each."""

@@ -37,6 +37,9 @@ def build_scene(
         ValueError: the MJCF lacks something that the configuration names.
     """
     spec = mujoco.MjSpec.from_file(str(robot.mjcf_path))
+    # A published model may bring drives and sensors of its own; ours replace them.
+    for element in [*spec.actuators, *spec.sensors, *spec.keys]:
+        spec.delete(element)
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL

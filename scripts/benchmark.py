@@ -17,6 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+# Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import mujoco
 import torch
@@ -38,7 +40,7 @@ class BenchmarkConfig:
     """Run declared benchmarks; figures are comparable within one run only, so quote ratios."""
 
     suite: str = ""
-    """engine, env, update, train or learning (hours); empty for all but learning."""
+    """engine, env, update, train or learning (half an hour); empty for all but learning."""
     json: str = ""
     """File that JSON lines are appended to; empty for benchmarks/results/<suite>.jsonl, or none with --quick."""
     num_threads: int = 2
@@ -47,7 +49,7 @@ class BenchmarkConfig:
     """Physics engine."""
     quick: bool = False
     """Tiny sizes that only show that the benchmarks run."""
-    samples: int = 5_000_000
+    samples: int = 2_500_000
     """Samples of each training run of the learning suite."""
 
 

@@ -212,7 +212,7 @@ def test_declared_benchmarks_are_those_the_project_quotes() -> None:
         assert [b.num_envs for b in BENCHMARKS if isinstance(b, kind)] == [1024, 4096]
 
     (learning,) = (b for b in BENCHMARKS if isinstance(b, LearningBenchmark))
-    assert (learning.samples, learning.num_envs, len(learning.seeds)) == (5_000_000, 1024, 3)
+    assert (learning.samples, learning.num_envs, len(learning.seeds)) == (2_500_000, 512, 3)
 
 
 def test_slow_suites_run_only_by_name() -> None:
