@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -72,7 +74,7 @@ def test_advantages_follow_the_definition_and_stop_at_ends() -> None:
     values = torch.cat((rollout.values, last[None]))
     for robot in range(robots):
         for start in range(steps):
-            total, factor = 0.0, 1.0
+            total, factor = torch.zeros(()), torch.ones(())
             for t in range(start, steps):
                 alive = 1.0 - rollout.dones[t, robot]
                 delta = rollout.rewards[t, robot] + gamma * alive * values[t + 1, robot] - values[t, robot]
@@ -110,10 +112,10 @@ def test_surplus_time_outs_use_the_value_before_and_are_counted() -> None:
     assert (rollout.rewards[0] == 7.0).sum() == 64
 
 
-def make_ppo(**changes: float) -> tuple[PPO, RolloutBuffer]:
+def make_ppo(**changes: Any) -> tuple[PPO, RolloutBuffer]:
     torch.manual_seed(0)
     policy = ActorCritic(NUM_OBS, NUM_OBS, A, PolicyConfig(actor_hidden=(8,), critic_hidden=(8,)))
-    ppo = PPO(policy, PPOConfig(**changes), torch.device("cpu"))  # type: ignore[arg-type]
+    ppo = PPO(policy, PPOConfig(**changes), torch.device("cpu"))
     rollout = RolloutBuffer(8, 16, NUM_OBS, None, A, "cpu")
     rollout.obs.normal_()
     with torch.no_grad():

@@ -128,7 +128,7 @@ def test_the_run_stops_with_a_clear_message_when_numbers_stay_non_finite(tmp_pat
     before = weights(trainer)
     step = trainer.env.step
 
-    def broken(actions: torch.Tensor):  # type: ignore[no-untyped-def]
+    def broken(actions: torch.Tensor):
         obs, reward, terminated, truncated, info = step(actions)
         return obs, reward * float("nan"), terminated, truncated, info
 
