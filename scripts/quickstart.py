@@ -32,7 +32,7 @@ def main() -> int:
         return status
     curves = folder / "plots" / "training.png"
     plot_training(folder / "progress.csv", curves)
-    if status := _run("play.py", *where):
+    if status := _run("play.py", *where, "--num_envs", "4", "--seconds", "10"):
         return status
     print(f"\nall done in {(time.perf_counter() - start) / 60:.1f} min")
     print(f"curves   {curves}")
