@@ -10,20 +10,20 @@ from envs import LeggedEnv
 from scripts.config import default_config
 
 
-def test_the_fast_recipe_learns_to_move_in_two_million_samples() -> None:
-    """A robot that stands still earns about 12 an episode here; one that follows commands, over 40."""
+def test_the_fast_recipe_learns_to_move_in_two_and_a_half_million_samples() -> None:
+    """Standing still leaves a velocity error of 0.75 m/s, and noise that only shakes the robot earns nothing."""
     threads = torch.get_num_threads()
     cfg = default_config("anymal_c_flat", "fast")
     env = LeggedEnv(cfg.env, cfg.num_envs, num_threads=threads, seed=1)
     trainer = Trainer(env, cfg.agent, None, seed=1)
     env.reset(seed=1)
     first = trainer.iterate()
-    logs = [trainer.iterate() for _ in range(160)]
+    logs = [trainer.iterate() for _ in range(200)]
     rewards = [log["Train/mean_reward"] for log in logs[-10:]]
     errors = [log["Train/lin_vel_error"] for log in logs[-10:]]
     assert first["Train/lin_vel_error"] > 0.6
-    assert sum(rewards) / 10 > 15.0
-    assert sum(errors) / 10 < 0.5
+    assert sum(rewards) / 10 > 8.0
+    assert sum(errors) / 10 < 0.45
     assert all(log["Episode/non_finite"] == 0 and log["Loss/skipped"] == 0 for log in logs)
 
 
