@@ -101,7 +101,7 @@ TASKS = (
                     "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
                 },
                 num_envs=512,
-                max_iterations=600,
+                max_iterations=850,
             ),
             "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
         },
