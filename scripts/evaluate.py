@@ -19,24 +19,14 @@ from rich.table import Table
 from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import parse_flags
-from scripts.runs import Run, command, load_policy, open_run, set_threads
+from scripts.runs import Run, RunFlags, command, load_policy, open_run, set_threads
 from viewers.bars import plot_evaluation
 
 
 @dataclass
-class Flags:
+class Flags(RunFlags):
     """Evaluate a policy: deterministic, nominal robot, with and without pushes."""
 
-    task: str = "anymal_c_flat"
-    """Task whose newest run is taken."""
-    load_run: str = ""
-    """Run folder (name or path), empty for the newest."""
-    checkpoint: int = -1
-    """Iteration, -1 for the best by evaluation, or else the last."""
-    log_dir: str = "logs"
-    """Folder of all experiments."""
-    experiment_name: str = ""
-    """Folder of the task's runs; empty for the task's name."""
     num_envs: int = 2048
     """Robots."""
     seconds: float = 20.0

@@ -21,26 +21,16 @@ from envs.legged_env import LeggedEnv
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
 from scripts.config import parse_flags
-from scripts.runs import Run, command, load_policy, open_run, set_threads
+from scripts.runs import Run, RunFlags, command, load_policy, open_run, set_threads
 
 FORMAT = "trot-policy-1"
 JSON = "policy.json"
 
 
 @dataclass
-class Flags:
+class Flags(RunFlags):
     """Export a policy as TorchScript, ONNX and a JSON file with all that driving a robot with it takes."""
 
-    task: str = "anymal_c_flat"
-    """Task whose newest run is taken."""
-    load_run: str = ""
-    """Run folder (name or path), empty for the newest."""
-    checkpoint: int = -1
-    """Iteration, -1 for the best by evaluation, or else the last."""
-    log_dir: str = "logs"
-    """Folder of all experiments."""
-    experiment_name: str = ""
-    """Folder of the task's runs; empty for the task's name."""
     output: str = ""
     """Folder for the files; empty for `exported` in the run folder."""
 

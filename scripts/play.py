@@ -16,7 +16,7 @@ import torch
 from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import parse_flags
-from scripts.runs import command, load_policy, open_run, set_threads
+from scripts.runs import RunFlags, command, load_policy, open_run, set_threads
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
 from viewers.recording import Recording, record
@@ -37,19 +37,9 @@ DEFAULT_SCRIPT = (
 
 
 @dataclass
-class Flags:
+class Flags(RunFlags):
     """Play a policy back: video, plots and exported policy go into the run folder."""
 
-    task: str = "anymal_c_flat"
-    """Task whose newest run is taken."""
-    load_run: str = ""
-    """Run folder (name or path), empty for the newest."""
-    checkpoint: int = -1
-    """Iteration, -1 for the best by evaluation, or else the last."""
-    log_dir: str = "logs"
-    """Folder of all experiments."""
-    experiment_name: str = ""
-    """Folder of the task's runs; empty for the task's name."""
     num_envs: int = 9
     """Robots."""
     seconds: float = 0.0

@@ -21,6 +21,22 @@ from scripts.config import RunConfig, load_config
 
 
 @dataclass
+class RunFlags:
+    """Flags that name a trained run."""
+
+    task: str = "anymal_c_flat"
+    """Task whose newest run is taken."""
+    load_run: str = ""
+    """Run folder (name or path), empty for the newest."""
+    checkpoint: int = -1
+    """Iteration, -1 for the best by evaluation, or else the last."""
+    log_dir: str = "logs"
+    """Folder of all experiments."""
+    experiment_name: str = ""
+    """Folder of the task's runs; empty for the task's name."""
+
+
+@dataclass
 class Run:
     """A trained run, opened for use."""
 
