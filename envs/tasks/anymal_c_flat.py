@@ -69,9 +69,8 @@ def fast() -> EnvConfig:
     """
     cfg = reference()
     cfg.only_positive_rewards = False
-    cfg.commands.resampling_time = (
-        2.5  # most falls follow a reversal of the command, so there are more of them
-    )
+    # most falls follow a reversal of the command, so there are more of them
+    cfg.commands.resampling_time = 2.5
     weights = {
         "tracking_lin_vel": 2.0,
         "tracking_ang_vel": 1.0,
