@@ -119,6 +119,14 @@ FORMULAS: dict[str, tuple[Callable[[Any], float], dict[str, float]]] = {
         ),
         {"target": 0.4},
     ),
+    "feet_slip": (
+        lambda s: sum(
+            hypot(v[0], v[1])
+            for v, i in zip(s.foot_vel, (2, 0, 5, 7), strict=True)
+            if s.contact_force[i][2] > 60.0
+        ),
+        {"threshold": 60.0},
+    ),
     "no_fly": (lambda s: float(sum(s.contact_force[i][2] > 0.1 for i in (2, 0, 5, 7)) == 1), {}),
     "stumble": (
         lambda s: float(
