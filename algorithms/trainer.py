@@ -122,7 +122,7 @@ class Trainer:
         """Fill the rollout buffer; returns the environment's log, averaged over finished episodes."""
         rollout, policy, env = self.rollout, self.policy, self.env
         obs = env.get_observations()
-        (log_std, std) = policy.log_std, policy.log_std.exp()
+        log_std, std = policy.log_std, policy.log_std.exp()
         log_sums: list[Tensor] = []
         names: list[str] = []
         self._finished.zero_()

@@ -14,7 +14,7 @@ import torch
 
 from algorithms import checkpoint
 from algorithms.networks import ActorCritic
-from algorithms.trainer import BEST, make_policy
+from algorithms.trainer import BEST, NonFiniteError, make_policy
 from envs.legged_env import LeggedEnv
 from robots.config import nearest
 from scripts.config import RunConfig, load_config
@@ -128,13 +128,16 @@ def open_run(
     path = folder / BEST
     if iteration >= 0 or not best or not path.is_file():
         path = checkpoint_path(folder, iteration)
+    return Run(folder, cfg, path, load_checkpoint(path, cfg.task, device))
+
+
+def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:
+    """Read a checkpoint of a task; ValueError if it is damaged, foreign or another task's."""
     content = checkpoint.load(path, device)
-    if content["metadata"].get("task") != cfg.task:
-        raise ValueError(
-            f"checkpoint {path} was trained on {content['metadata'].get('task')}, "
-            f"its folder is for {cfg.task}"
-        )
-    return Run(folder, cfg, path, content)
+    trained_on = content["metadata"].get("task")
+    if trained_on != task:
+        raise ValueError(f"checkpoint {path} was trained on {trained_on}, its folder is for {task}")
+    return content
 
 
 def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
@@ -149,8 +152,8 @@ def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
 
 def set_threads(num_threads: int) -> int:
     """Give torch and the physics the same number of threads, 0 for one per core; returns it."""
-    count = num_threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else num_threads
-    count = count or os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = num_threads or cores or 1
     torch.set_num_threads(count)
     return count
 
@@ -169,9 +172,9 @@ def check_device(device: str) -> None:
 
 
 def command(main: Callable[[], int | None]) -> None:
-    """Run a command: a `ValueError` or a failed file becomes one sentence and exit status 2."""
+    """Run a command: bad input, a failed file or lasting non-finite numbers end in one sentence and status 2."""
     try:
         sys.exit(main() or 0)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, NonFiniteError) as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)

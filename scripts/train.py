@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from algorithms import ActorCritic, Trainer, checkpoint
+from algorithms import ActorCritic, Trainer
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import RunConfig, load_config, parse, save_config
@@ -25,6 +25,7 @@ from scripts.runs import (
     create_run_folder,
     experiment_folder,
     find_run,
+    load_checkpoint,
     set_threads,
 )
 
@@ -42,11 +43,7 @@ def main() -> int:
         cfg = resume_config(cfg, folder)
     validate(cfg)
     threads = set_threads(cfg.num_threads)
-    state = checkpoint.load(resumed, cfg.device) if resumed else None
-    if state and state["metadata"].get("task") != cfg.task:
-        raise ValueError(
-            f"checkpoint {resumed} was trained on {state['metadata'].get('task')}, not {cfg.task}"
-        )
+    state = load_checkpoint(resumed, cfg.task, cfg.device) if resumed else None
     if cfg.learner == "rsl_rl":
         from scripts.rsl_rl_runner import train_rsl_rl
 
