@@ -11,9 +11,10 @@ from typing import Literal
 import mujoco
 
 from robots.config import RobotConfig, match, matching
-from terrains.ground import Ground
+from terrains.ground import Ground, HeightField
 
 Actuation = Literal["position", "torque"]
+_BASE = 0.3  # thickness of a height field below its lowest point, m: what comes in fast must not pass through
 
 
 def build_scene(
@@ -61,7 +62,7 @@ def build_scene(
 
 def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
     # Contacts are generated between contype and conaffinity bits: robots (1, 0) touch only the ground (0, 1).
-    spec.worldbody.add_geom(
+    geom = spec.worldbody.add_geom(
         name="ground",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         size=[0, 0, 0.05],
@@ -70,6 +71,30 @@ def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
         condim=3,
         material="ground" if visuals else "",
     )
+    if isinstance(ground, HeightField):
+        geom.type = mujoco.mjtGeom.mjGEOM_HFIELD
+        geom.hfieldname = "ground"
+        geom.pos = _add_height_field(spec, ground)
+
+
+def _add_height_field(spec: mujoco.MjSpec, ground: HeightField) -> list[float]:
+    """Add the asset `ground`; returns where its geom goes: the middle of the map, at its lowest point.
+
+    MuJoCo's rows are y and its columns x. The compiler normalises the data to 0..1 in float32, so that heights
+    come back to about 1e-7 of the map's range. Each triangle that a geom overlaps makes its own contact: a foot
+    near an edge has several.
+    """
+    nx, ny = ground.heights.shape
+    low, high = float(ground.heights.min()), float(ground.heights.max())
+    half_x, half_y = ground.cell * (nx - 1) / 2, ground.cell * (ny - 1) / 2
+    spec.add_hfield(
+        name="ground",
+        nrow=ny,
+        ncol=nx,
+        userdata=ground.heights.T.ravel(),
+        size=[half_x, half_y, high - low or 1.0, _BASE],  # a flat field too must have an elevation
+    )
+    return [ground.origin[0] + half_x, ground.origin[1] + half_y, low]
 
 
 def _add_actuators(spec: mujoco.MjSpec, robot: RobotConfig, actuation: Actuation) -> None:

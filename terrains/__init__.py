@@ -1,5 +1,5 @@
 """The ground: shapes, tiles, height look-up and the curriculum over them."""
 
-from terrains.ground import Ground, Plane
+from terrains.ground import Ground, HeightField, Plane
 
-__all__ = ["Ground", "Plane"]
+__all__ = ["Ground", "HeightField", "Plane"]

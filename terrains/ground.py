@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Points = TypeVar("Points", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -10,5 +17,73 @@ class Plane:
     """An infinite horizontal plane at z = 0."""
 
 
-Ground = Plane
+@dataclass(frozen=True, eq=False)
+class HeightField:
+    """A grid of heights, shared by all robots; there is nothing to stand on beyond its border.
+
+    Every cell is two triangles, split along the diagonal from vertex `[i, j]` to `[i + 1, j + 1]`, as in MuJoCo.
+
+    Raises:
+        ValueError: a field that is not a map, or has no size.
+    """
+
+    heights: np.ndarray
+    """World z of the vertices, float32 `[nx, ny]`, m; rows go along x, columns along y. Copied, read-only."""
+    cell: float
+    """Spacing of the vertices along x and y, m."""
+    origin: tuple[float, float]
+    """World x and y of vertex `heights[0, 0]`, m."""
+    _on_device: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        heights = np.array(self.heights, np.float32, order="C")
+        if heights.ndim != 2 or min(heights.shape) < 2:
+            raise ValueError(
+                f"heights must be [nx, ny] with at least 2 x 2 vertices, not {list(heights.shape)}"
+            )
+        if not np.isfinite(heights).all():
+            raise ValueError("heights must be finite")
+        if not 0 < self.cell < np.inf:
+            raise ValueError(f"cell must be a positive length in m, not {self.cell}")
+        if np.shape(self.origin) != (2,) or not np.isfinite(self.origin).all():
+            raise ValueError(f"origin must be two finite numbers (x, y) in m, not {self.origin}")
+        heights.setflags(write=False)
+        object.__setattr__(self, "heights", heights)
+
+    @classmethod
+    def centred(cls, heights: np.ndarray, cell: float) -> HeightField:
+        """A field with the middle of its map at x = y = 0; arguments as above."""
+        nx, ny = np.shape(heights)[:2]
+        return cls(heights, cell, (-cell * (nx - 1) / 2, -cell * (ny - 1) / 2))
+
+    def height_at(self, points: Points) -> Points:
+        """World z of the ground, on MuJoCo's triangles.
+
+        Args:
+            points: world x and y, `[..., 2]`, m, a NumPy array or a tensor on any device. A point outside the
+                map is taken to the nearest point of its border; one that is not a number has the height NaN.
+
+        Returns:
+            Heights `[...]`, m, in the floating-point type of `points`.
+        """
+        if isinstance(points, np.ndarray):
+            return self.height_at(torch.from_numpy(points.copy())).numpy()
+        if points.device not in self._on_device:
+            self._on_device[points.device] = torch.tensor(self.heights, device=points.device)
+        heights = self._on_device[points.device]
+        nx, ny = heights.shape
+        x = ((points[..., 0] - self.origin[0]) / self.cell).clamp(0, nx - 1)
+        y = ((points[..., 1] - self.origin[1]) / self.cell).clamp(0, ny - 1)
+        # the last vertex belongs to the last cell; NaN turns into some integer, which must be an index too
+        i, j = x.long().clamp(0, nx - 2), y.long().clamp(0, ny - 2)
+        x, y = x - i, y - j
+        # from the cell's first vertex along an edge to the triangle's middle one, then to the opposite vertex
+        right = x > y
+        first, last = heights[i, j], heights[i + 1, j + 1]
+        middle = heights[i + right.long(), j + (~right).long()]
+        height = first + torch.maximum(x, y) * (middle - first) + torch.minimum(x, y) * (last - middle)
+        return height.to(x.dtype)
+
+
+Ground = Plane | HeightField
 """Every kind of ground an engine may be given."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from physics import MujocoEngine, build_scene
-from physics.scene import Actuation, contact_geoms
+from physics.scene import Actuation, _add_ground, contact_geoms
 from robots import ANYMAL_C
-from terrains import Plane
-from tests.physics.common import make, plain, random_targets, scatter
+from terrains import Ground, HeightField, Plane
+from tests.physics.common import G, make, place, plain, random_targets, scatter, stance
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,121 @@ def test_only_the_ground_and_robot_geoms_meet(model: mujoco.MjModel) -> None:
     robot = np.arange(model.ngeom) != ground
     assert meets[ground][robot].all() and not meets[np.ix_(robot, robot)].any()
     assert (model.geom_priority[robot] > model.geom_priority[ground]).all()
+
+
+@pytest.mark.parametrize("visuals", [False, True])
+def test_a_height_field_meets_what_a_plane_meets(visuals: bool) -> None:
+    flat, field = (
+        build_scene(ANYMAL_C, ground, visuals=visuals).geom("ground")
+        for ground in (Plane(), HeightField.centred(np.zeros((3, 4)), 0.5))
+    )
+    for name in ("contype", "conaffinity", "condim", "priority", "friction", "solref", "solimp", "margin"):
+        np.testing.assert_array_equal(getattr(flat, name), getattr(field, name))
+    assert field.type == mujoco.mjtGeom.mjGEOM_HFIELD and (field.matid >= 0) == visuals
+
+
+def uneven(seed: int) -> HeightField:
+    """A map that shows swapped or mirrored axes, a wrong place and a wrong scale."""
+    random = np.random.default_rng(seed)
+    shape = random.permutation([7, 12])
+    return HeightField(random.uniform(-1.5, 4.0, shape), random.uniform(0.05, 0.5), (3.1, -7.3))
+
+
+def ray(model: mujoco.MjModel, points: np.ndarray) -> np.ndarray:
+    """Height of MuJoCo's ground below points [K, 2], m, [K]."""
+    data, ground = mujoco.MjData(model), model.geom("ground").id
+    mujoco.mj_kinematics(model, data)
+    down = np.array([0.0, 0.0, -1.0])
+    starts = np.column_stack((points, np.full(len(points), 9.0)))
+    return np.array([9.0 - mujoco.mj_rayHfield(model, data, ground, start, down) for start in starts])
+
+
+@pytest.mark.parametrize("seed", [62, 63, 64])
+def test_rays_meet_a_height_field_where_it_says(seed: int) -> None:
+    ground, random = uneven(seed), np.random.default_rng(seed)
+    model = build_scene(ANYMAL_C, ground)
+    cells = np.array(ground.heights.shape) - 1
+    anywhere = random.uniform(0, cells, (1000, 2))
+    # beside the diagonal of a cell, on both sides
+    diagonal = np.floor(anywhere) + random.uniform(0.01, 0.99, (1000, 1)) + random.normal(0, 1e-3, (1000, 2))
+    vertices = np.array([*np.ndindex(ground.heights.shape)])
+    points = np.concatenate((anywhere, diagonal, np.clip(vertices, 1e-7, cells - 1e-7)))
+    points = np.array(ground.origin) + ground.cell * points
+    found = ray(model, points)
+    np.testing.assert_allclose(found, ground.height_at(points), atol=1e-4)
+    np.testing.assert_allclose(found[2000:], ground.heights.ravel(), atol=1e-4)
+
+
+def test_compiled_heights_are_close_to_float32() -> None:
+    ground = uneven(65)
+    model = build_scene(ANYMAL_C, ground)
+    data = model.hfield_data.reshape(model.hfield_nrow[0], model.hfield_ncol[0]).T.astype(float)
+    compiled = data * model.hfield_size[0, 2] + model.geom("ground").pos[2]
+    np.testing.assert_allclose(compiled, ground.heights, atol=3e-7 * np.ptp(ground.heights), rtol=0)
+
+
+def test_a_sphere_touches_the_triangles_that_rays_meet() -> None:
+    ground, radius, depth = uneven(66), 0.005, 0.001
+    spec = mujoco.MjSpec.from_string(f"""<mujoco><worldbody><body name="ball"><freejoint/>
+        <geom size="{radius}"/></body></worldbody></mujoco>""")
+    _add_ground(spec, ground, visuals=False)
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    # centres of the two triangles of every cell; a surface's normal is (-dz/dx, -dz/dy, 1)
+    i, j = np.array([*np.ndindex(ground.heights[1:, 1:].shape)]).T
+    for a, b in ((2 / 3, 1 / 3), (1 / 3, 2 / 3)):
+        middles = np.array(ground.origin) + ground.cell * np.column_stack((i + a, j + b))
+        step = 1e-3 * ground.cell
+        slopes = [
+            (ground.height_at(middles + move) - ground.height_at(middles - move)) / (2 * step)
+            for move in ([step, 0], [0, step])
+        ]
+        normals = np.column_stack((-slopes[0], -slopes[1], np.ones(len(i))))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        surface = np.column_stack((middles, ground.height_at(middles)))
+        for point, normal in zip(surface, normals, strict=True):
+            data.qpos[:3] = point + (radius - depth) * normal
+            mujoco.mj_forward(model, data)
+            deepest = min(data.contact[: data.ncon], key=lambda contact: contact.dist)
+            assert deepest.dist == pytest.approx(-depth, abs=1e-5)
+            np.testing.assert_allclose(deepest.frame[:3], normal, atol=1e-3)
+
+
+def standing(ground: Ground, height: float) -> MujocoEngine:
+    """A robot put into the nominal stance just above the ground, after a second."""
+    engine = MujocoEngine(ANYMAL_C, ground, num_envs=1, num_threads=1)
+    place(engine, height=height)
+    for _ in range(50):
+        engine.step(stance(engine), 4)
+    return engine
+
+
+@pytest.mark.parametrize("height", [-0.8, 0.0, 2.5])
+def test_a_flat_height_field_is_stood_on_like_a_plane(height: float) -> None:
+    # Cells so large that every foot stays inside one triangle: near an edge it has a contact with each side,
+    # which changes how fast feet creep apart.
+    flat = HeightField.centred(np.full((5, 3), height), 2.0)
+    plane, field = standing(Plane(), 0.6), standing(flat, 0.6 + height)
+    shift = torch.tensor([0.0, 0.0, height])
+    torch.testing.assert_close(field.base_pos, plane.base_pos + shift, atol=1e-3, rtol=0)
+    torch.testing.assert_close(field.foot_pos, plane.foot_pos + shift, atol=1e-3, rtol=0)
+    torch.testing.assert_close(field.contact_force, plane.contact_force, atol=1.0, rtol=0)
+
+
+def test_feet_stand_on_the_steps_below_them() -> None:
+    # four quarters of four heights, one below each foot; the steps are as steep as the cells allow
+    x, y = np.indices((21, 17))
+    ground = HeightField.centred(1.0 + 0.1 * (x > 10) + 0.06 * (y > 8), 0.1)
+    engine = standing(ground, 1.69)
+    expected = torch.tensor([[1.16, 1.10, 1.06, 1.00]])  # left front, right front, left hind, right hind
+    assert ANYMAL_C.feet[:2] == ("LF_FOOT", "RF_FOOT")
+    torch.testing.assert_close(ground.height_at(engine.foot_pos[..., :2]), expected)
+    clearance = engine.foot_pos[..., 2] - expected
+    radius = engine.model.geom("LF_FOOT").size[0]
+    torch.testing.assert_close(clearance, torch.full((1, 4), radius), atol=2e-3, rtol=0)
+    feet = engine.contact_force[:, :4]
+    assert (feet[..., 2] > 20).all()
+    assert float(feet[..., 2].sum()) == pytest.approx(float(engine.total_mass) * G, rel=0.1)
 
 
 def test_visuals_do_not_change_physics() -> None:
