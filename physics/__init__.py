@@ -1,12 +1,13 @@
 """Physics engines behind one interface, all built from the same `mujoco.MjModel`."""
 
+from physics.batched import BatchedEngine, NoCompiler, UnsupportedModel
 from physics.engine import Engine
 from physics.mujoco_engine import MujocoEngine
 from physics.scene import build_scene
 from robots.config import RobotConfig, nearest
 from terrains.ground import Ground
 
-ENGINES = ("auto", "mujoco")
+ENGINES = ("auto", "batched", "mujoco")
 """Names that `--engine` accepts."""
 
 
@@ -22,16 +23,34 @@ def make_engine(
     """Build an engine; returns it with a sentence that says which was taken and why.
 
     Raises:
-        ValueError: unknown engine, or one that cannot run on `device`.
+        ValueError: unknown engine, or one that cannot run on `device` or compute this robot.
     """
     if name not in ENGINES:
         raise ValueError(
             f"unknown engine {name!r}; choose from {', '.join(ENGINES)}.{nearest(name, ENGINES)}"
         )
     if device != "cpu":
-        raise ValueError(f"engine 'mujoco' runs on the CPU, not on {device!r}; use --device cpu")
-    why = "the only engine for this device" if name == "auto" else "as asked"
+        raise ValueError(f"the engines of this version run on the CPU, not on {device!r}; use --device cpu")
+    why = "as asked"
+    if name != "mujoco":
+        try:
+            engine = BatchedEngine(robot, ground, num_envs, timestep, num_threads=num_threads)
+            return engine, "batched (" + (
+                "as asked" if name == "batched" else "the fastest for this robot"
+            ) + ")"
+        except (UnsupportedModel, NoCompiler) as error:
+            if name == "batched":
+                raise ValueError(str(error)) from error
+            why = f"not batched: {error}"
     return MujocoEngine(robot, ground, num_envs, timestep, num_threads=num_threads), f"mujoco ({why})"
 
 
-__all__ = ["ENGINES", "Engine", "MujocoEngine", "build_scene", "make_engine"]
+__all__ = [
+    "ENGINES",
+    "BatchedEngine",
+    "Engine",
+    "MujocoEngine",
+    "UnsupportedModel",
+    "build_scene",
+    "make_engine",
+]

@@ -1,0 +1,7 @@
+"""MuJoCo's physics for legged robots, written once over abstract scalars and traced to SIMD code."""
+
+from physics.batched.compiler import NoCompiler
+from physics.batched.engine import BatchedEngine
+from physics.batched.support import UnsupportedModel
+
+__all__ = ["BatchedEngine", "NoCompiler", "UnsupportedModel"]

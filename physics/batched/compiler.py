@@ -1,0 +1,107 @@
+"""Compiles generated C++ once per machine: shared libraries in the user's cache folder."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+NATIVE = Path(__file__).parent / "native"
+INSTRUCTION_SETS = {
+    "native": ["-march=native"],
+    "avx2": ["-mavx2", "-mfma"],
+    "plain": [],
+}
+"""Flags of the instruction sets that can be asked for."""
+# NaN and infinity keep their meaning (no -ffast-math): a robot that diverges must be seen. Products and sums
+# may be fused, and the sign of zero is nobody's business.
+FLAGS = [
+    "-std=c++17",
+    "-O2",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-ffp-contract=fast",
+    "-shared",
+    "-fPIC",
+    "-w",
+]
+
+
+class NoCompiler(RuntimeError):
+    """No C++ compiler, or one that cannot compile the engine."""
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: `$TROT_CACHE`, else `trot` in the user's cache folder."""
+    chosen = os.environ.get("TROT_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(chosen) if chosen else Path(home) / "trot"
+
+
+@cache
+def find_compiler() -> tuple[str, str]:
+    """Path and version of the C++ compiler; NoCompiler if there is none."""
+    for name in filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++")):
+        path = shutil.which(name)
+        if path:
+            found = subprocess.run([path, "--version"], capture_output=True, text=True)
+            if found.returncode == 0:
+                return path, found.stdout.splitlines()[0]
+    raise NoCompiler("no C++ compiler found (install g++ or clang++, or set CXX)")
+
+
+@cache
+def cpu_features() -> str:
+    """What tells one CPU's instruction set from another's."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        features = next(x for x in lines if x.lower().startswith(("flags", "features")))
+    except (OSError, StopIteration):
+        features = platform.processor()
+    return platform.machine() + features
+
+
+def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
+    """Compile C++ source, or load it from the cache.
+
+    Safe when many processes do it at once: the library appears under its name complete or not at all.
+
+    Raises:
+        NoCompiler: there is none, or it fails.
+    """
+    compiler, version = find_compiler()
+    flags = FLAGS + INSTRUCTION_SETS[instruction_set]
+    for parallel in (["-fopenmp"], []):  # without OpenMP (some Clangs) the engine runs in one thread
+        key = "\0".join([source, *flags, *parallel, compiler, version, cpu_features()])
+        folder = cache_folder()
+        library = folder / f"batched_{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
+        if not library.exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    code, out = Path(scratch) / "engine.cpp", Path(scratch) / "engine.so"
+                    code.write_text(source)
+                    command = [compiler, *flags, *parallel, str(code), "-o", str(out)]
+                    result = subprocess.run(command, capture_output=True, text=True)
+                    if result.returncode:
+                        message = result.stderr.strip().splitlines()
+                        continue
+                    os.replace(out, library)
+            except OSError as error:
+                raise NoCompiler(f"cannot write compiled code to {folder}: {error}") from error
+        return ctypes.CDLL(str(library))
+    raise NoCompiler(f"{compiler} fails: {message[0] if message else 'no message'}")
+
+
+def cpu_source(generated: str) -> str:
+    """The whole C++ program from a robot's generated code."""
+    parts = [NATIVE / name for name in ("cpu.h", "driver.h", "cpu_main.h")]
+    cpu, driver, main = (part.read_text() for part in parts)
+    return cpu + generated + driver + main

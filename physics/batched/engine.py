@@ -1,0 +1,302 @@
+"""MuJoCo's physics for legged robots on SIMD lanes: `physics.engine.Engine` on generated code."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physics.batched.compiler import build, cpu_source
+from physics.batched.cpu import CpuStepper
+from physics.batched.derived import InverseWeights
+from physics.batched.eager import Solver
+from physics.batched.model import RobotModel, read_model
+from physics.batched.stages import StepCode
+from physics.scene import Actuation, build_scene
+from robots.config import RobotConfig
+from terrains.ground import Ground, HeightField
+
+JOINT_PARAMS = ("stiffness", "damping", "effort_limit", "joint_damping", "armature", "friction_loss")
+"""Parameters with a row per joint, in the order of `LimbInputs`."""
+PARAMS = ("friction", "base_mass", "base_com", *JOINT_PARAMS)
+MIN_FRICTION = 1e-5
+"""MuJoCo's mjMINMU."""
+
+
+class BatchedEngine:
+    """`physics.engine.Engine` on this project's own solver of MuJoCo's contact problem.
+
+    All numbers lie in arrays [rows, robots]; the public tensors are transposed views of them. The last robots
+    of a padded array float without gravity and are never seen.
+    """
+
+    def __init__(
+        self,
+        robot: RobotConfig,
+        ground: Ground,
+        num_envs: int,
+        timestep: float = 0.005,
+        actuation: Actuation = "position",
+        num_threads: int = 0,
+        instruction_set: str = "native",
+        solver: Solver | None = None,
+    ):
+        """Read the scene, compile its code (or load it) and stand every robot at the origin.
+
+        Args:
+            robot: the robot.
+            ground: what it stands on.
+            num_envs: number of robots N.
+            timestep: physics time step, s.
+            actuation: what `step` is given.
+            num_threads: threads, 0 for one per core.
+            instruction_set: one of `compiler.INSTRUCTION_SETS`.
+            solver: tolerances of Newton's method.
+
+        Raises:
+            UnsupportedModel: the scene holds something that this engine does not compute.
+            NoCompiler: there is no working C++ compiler.
+        """
+        self.model = model = build_scene(robot, ground, timestep, actuation)
+        self.robot_model: RobotModel = read_model(model)
+        self.solver = solver or Solver()
+        self.ground = ground
+        self.num_envs = num_envs
+        self.device = torch.device("cpu")
+        self.timestep = timestep
+        self.actuation = actuation
+        self.num_threads = num_threads or len(os.sched_getaffinity(0))
+        self.joint_names = tuple(model.joint(i).name for i in range(1, model.njnt))
+        self.contact_groups = tuple(robot.contact_groups)
+        self._instruction_set = instruction_set
+        self._sphere_group, self._sphere_foot = self._label_spheres(robot)
+        self._bodies = sorted({s.body for s in self.robot_model.spheres})
+        self._sphere_body = [self._bodies.index(s.body) for s in self.robot_model.spheres]
+        self._inverse_weights = InverseWeights(model, self.robot_model.base_body, self._bodies)
+        self._compile(dry_friction=bool(model.dof_frictionloss.any()))
+        self._allocate(len(robot.feet))
+        self._stand()
+
+    # ------------------------------------------------------------------ construction
+
+    def _label_spheres(self, robot: RobotConfig) -> tuple[list[int], list[int]]:
+        """Contact group and foot of each sphere, -1 for none."""
+        model = self.model
+        group_of: dict[str, str] = {}
+        for i in range(model.nsensor):
+            _, group, geom = model.sensor(i).name.split("/")
+            if group_of.setdefault(geom, group) != group:
+                raise ValueError(
+                    f"geom {geom!r} belongs to the contact groups {group_of[geom]!r} and {group!r}"
+                )
+        names = [model.geom(s.geom).name for s in self.robot_model.spheres]
+        missing = [foot for foot in robot.feet if foot not in names]
+        if missing:
+            raise ValueError(f"foot {missing[0]!r} is not a sphere that touches the ground")
+        groups = [self.contact_groups.index(group_of[n]) if n in group_of else -1 for n in names]
+        return groups, [robot.feet.index(n) if n in robot.feet else -1 for n in names]
+
+    def _compile(self, dry_friction: bool) -> None:
+        code = StepCode(
+            self.robot_model,
+            self._sphere_group,
+            self._sphere_foot,
+            isinstance(self.ground, HeightField),
+            dry_friction,
+        )
+        self._dry_friction = dry_friction
+        self._library = build(cpu_source(code.source()), self._instruction_set)
+
+    def _allocate(self, num_feet: int) -> None:
+        n, joints, groups = self.num_envs, len(self.joint_names), len(self.contact_groups)
+        spheres = len(self.robot_model.spheres)
+        lanes = 16
+        stride = (n + lanes - 1) // lanes * lanes
+        sizes = {
+            "base": 13,
+            "joint_pos": joints,
+            "joint_vel": joints,
+            "base_acc": 6,
+            "joint_acc": joints,
+            "base_inputs": 13,
+            "joint_inputs": 7 * joints,
+            "targets": joints,
+            "previous": joints,
+            "switch_substep": 1,
+            "friction": spheres,
+            "weight": spheres,
+            "torque": joints,
+            "sphere_force": 3 * groups,
+            "foot_pos": 3 * num_feet,
+            "foot_vel": 3 * num_feet,
+            "iterations": 1,
+            "gradient": 1,
+            "bad": 1,
+        }
+        self._arrays = {name: torch.zeros(rows, stride) for name, rows in sizes.items()}
+        self._own = {name: array[:, :n] for name, array in self._arrays.items()}
+        own = self._own
+        self.base_pos, self.base_quat = own["base"][:3].T, own["base"][3:7].T
+        self.base_lin_vel, self.base_ang_vel = own["base"][7:10].T, own["base"][10:].T
+        self.joint_pos, self.joint_vel, self.joint_torque = (
+            own["joint_pos"].T, own["joint_vel"].T, own["torque"].T,
+        )  # fmt: skip
+        self.contact_force = own["sphere_force"].unflatten(0, (groups, 3)).permute(2, 0, 1)
+        self.foot_pos = own["foot_pos"].unflatten(0, (num_feet, 3)).permute(2, 0, 1)
+        self.foot_vel = own["foot_vel"].unflatten(0, (num_feet, 3)).permute(2, 0, 1)
+        self.base_mass = own["base_inputs"][0]
+        self.gravity, self.base_wrench = own["base_inputs"][4:7].T, own["base_inputs"][7:].T
+        self.solver_iterations, self.solver_gradient = own["iterations"][0], own["gradient"][0]
+        self.bad = torch.zeros(n, dtype=torch.bool)
+        self.total_mass = torch.zeros(n)
+        self._joint_inputs = own["joint_inputs"].unflatten(0, (7, joints))
+        self._stepper = CpuStepper(self._library, self._arrays, self.ground)
+
+    def _stand(self) -> None:
+        """Everything as the model has it."""
+        model, base = self.model, self.robot_model.base_body
+        limits = np.where(model.jnt_limited[1:, None], model.jnt_range[1:], [-np.inf, np.inf])
+        self.joint_pos_limits = torch.tensor(limits, dtype=torch.float32)
+        self._arrays["base"][3] = 1.0
+        inputs = self._arrays["base_inputs"]
+        inputs[0] = model.body_mass[base]
+        inputs[1:4] = torch.tensor(model.body_ipos[base]).unsqueeze(1)
+        self.gravity.copy_(torch.tensor(model.opt.gravity))
+        gains = -model.actuator_biasprm
+        values = (
+            gains[:, 1],
+            gains[:, 2],
+            model.actuator_forcerange[:, 1],
+            model.dof_damping[6:],
+            model.dof_armature[6:],
+            model.dof_frictionloss[6:],
+            model.dof_invweight0[6:],
+        )
+        joints = len(self.joint_names)
+        self._arrays["joint_inputs"].copy_(torch.tensor(np.concatenate(values)).unsqueeze(1))
+        self._arrays["joint_pos"].copy_(torch.tensor(model.qpos0[7 : 7 + joints]).unsqueeze(1))
+        spheres = self.robot_model.spheres
+        friction = np.array([max(model.geom_friction[s.geom, 0], s.friction_floor) for s in spheres])
+        weight = np.array([model.body_invweight0[s.body, 0] for s in spheres])
+        self._arrays["friction"].copy_(torch.tensor(friction).unsqueeze(1))
+        self._arrays["weight"].copy_(
+            _contact_weight(torch.tensor(friction), torch.tensor(weight)).unsqueeze(1)
+        )
+        self.total_mass.fill_(float(model.body_mass.sum()))
+        self._refresh_feet()
+
+    # ------------------------------------------------------------------ interface
+
+    def step(
+        self,
+        targets: Tensor,
+        num_substeps: int,
+        previous_targets: Tensor | None = None,
+        switch_substep: Tensor | None = None,
+    ) -> None:
+        """See `Engine.step`."""
+        own, delayed = self._own, previous_targets is not None and switch_substep is not None
+        own["targets"].copy_(targets.T)
+        if previous_targets is not None and switch_substep is not None:
+            own["previous"].copy_(previous_targets.T)
+            own["switch_substep"].copy_(switch_substep)
+        self._arrays["sphere_force"].zero_()
+        self._stepper(num_substeps, self.solver, self.num_threads, delayed)
+        torch.gt(own["bad"][0], 0.0, out=self.bad)
+
+    def write_state(
+        self,
+        mask: Tensor,
+        base_pos: Tensor,
+        base_quat: Tensor,
+        base_lin_vel: Tensor,
+        base_ang_vel: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> None:
+        """See `Engine.write_state`."""
+        own = self._own
+        quat = torch.nn.functional.normalize(base_quat, dim=1)
+        base = torch.cat((base_pos, quat, base_lin_vel, base_ang_vel), 1)
+        for name, value in (("base", base), ("joint_pos", joint_pos), ("joint_vel", joint_vel)):
+            own[name].copy_(torch.where(mask, value.T, own[name]))
+        for name in ("base_acc", "joint_acc", "torque", "sphere_force", "bad", "iterations", "gradient"):
+            own[name].masked_fill_(mask, 0.0)
+        self.bad.masked_fill_(mask, False)
+        self._refresh_feet()
+
+    def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
+        """See `Engine.set_base_velocity`."""
+        velocity = self._own["base"][7:]
+        velocity.copy_(torch.where(mask, torch.cat((base_lin_vel, base_ang_vel), 1).T, velocity))
+        self._refresh_feet()
+
+    def set_params(self, mask: Tensor, **params: Tensor) -> None:
+        """See `Engine.set_params`."""
+        for name in params:
+            if name not in PARAMS:
+                raise ValueError(f"engine parameter {name!r} is unknown; choose from {', '.join(PARAMS)}")
+        own, inputs = self._own, self._own["base_inputs"]
+        if "base_mass" in params:
+            added = torch.where(mask, params["base_mass"] - self.base_mass, 0.0)
+            self.total_mass += added
+            inputs[0].copy_(torch.where(mask, params["base_mass"], inputs[0]))
+        if "base_com" in params:
+            inputs[1:4].copy_(torch.where(mask, params["base_com"].T, inputs[1:4]))
+        for i, name in enumerate(JOINT_PARAMS):
+            if name in params:
+                self._joint_inputs[i].copy_(torch.where(mask, params[name].T, self._joint_inputs[i]))
+        if "friction" in params:
+            floor = torch.tensor([max(s.friction_floor, MIN_FRICTION) for s in self.robot_model.spheres])
+            friction = torch.maximum(params["friction"].unsqueeze(0), floor.unsqueeze(1))
+            own["friction"].copy_(torch.where(mask, friction, own["friction"]))
+        if not {"base_mass", "base_com", "armature", "friction"}.isdisjoint(params):
+            self._derive(mask)
+        if "friction_loss" in params:
+            self._compile_friction_loss()
+
+    def _derive(self, mask: Tensor) -> None:
+        """Weights of constraints, from masses and friction."""
+        own, rows = self._own, mask.nonzero().squeeze(1)
+        inputs = own["base_inputs"][:, rows].double()
+        armature = self._joint_inputs[JOINT_PARAMS.index("armature")][:, rows].double()
+        bodies, joints = self._inverse_weights(inputs[0], inputs[1:4].T, armature.T)
+        self._joint_inputs[6][:, rows] = joints.T.float()
+        weight = _contact_weight(own["friction"][:, rows].double(), bodies.T[self._sphere_body])
+        own["weight"][:, rows] = weight.float()
+
+    def _compile_friction_loss(self) -> None:
+        """Dry friction costs time, so code for it is made only when some joint has it."""
+        if not self._dry_friction and self._joint_inputs[JOINT_PARAMS.index("friction_loss")].any():
+            self._compile(dry_friction=True)
+            self._stepper = CpuStepper(self._library, self._arrays, self.ground)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `Engine.state_dict`."""
+        state = {name: array.clone() for name, array in self._own.items()}
+        return state | {"total_mass": self.total_mass.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """See `Engine.load_state_dict`; ValueError where it was not saved by this engine and scene."""
+        expected = {name: tuple(array.shape) for name, array in self._own.items()}
+        if any(name not in state or tuple(state[name].shape) != shape for name, shape in expected.items()):
+            raise ValueError(
+                "the saved physics state does not fit this scene: robot, engine and num_envs must be those "
+                "of the saved run"
+            )
+        for name, array in self._own.items():
+            array.copy_(state[name])
+        self.total_mass.copy_(state["total_mass"])
+        torch.gt(self._own["bad"][0], 0.0, out=self.bad)
+        self._compile_friction_loss()
+
+    def _refresh_feet(self) -> None:
+        self._stepper(0, self.solver, self.num_threads, False)
+
+
+def _contact_weight(friction: Tensor, inverse_weight: Tensor) -> Tensor:
+    """MuJoCo's D of a pyramid's edge, without impedance: the same for all four edges (`mj_makeImpedance`)."""
+    square = friction * friction
+    return 1.0 / (2.0 * square * (1.0 + square) * inverse_weight)

@@ -1,0 +1,328 @@
+// One call of the engine for a block of robots: a port of eager.py onto the traced stages.
+// Comes after the header of the target (V, M, load, store, ...) and the traced code of the robot.
+#define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
+
+// Arrays [rows][stride]: row-major, robots along the rows.
+struct Arrays {
+  float* base;                 // 13: position, quaternion, linear (world) and angular (base) velocity
+  float* joint_pos;            // A
+  float* joint_vel;            // A
+  float* base_acc;             // 6: warm start, world
+  float* joint_acc;            // A
+  const float* base_inputs;    // 13: mass, centre of mass, gravity, force, torque
+  const float* joint_inputs;   // 7 x A: stiffness, damping, effort, joint damping, armature, loss, invweight
+  const float* targets;        // A
+  const float* previous;       // A, or null
+  const float* switch_substep; // 1, or null
+  const float* friction;       // one per sphere
+  const float* weight;         // one per sphere
+  float* torque;               // A
+  float* sphere_force;         // 3 per contact group
+  float* foot_pos;             // 3 per foot
+  float* foot_vel;             // 3 per foot
+  float* iterations;           // 1
+  float* gradient;             // 1
+  float* bad;                  // 1: set to 1 where a robot is not finite
+  const float* heights;        // height field, or null
+  long stride;
+  int num_joints, nx, ny, coarse_nx, coarse_ny;
+  float x0, y0, cell;
+  const float* coarse;         // highest height around each coarse cell
+};
+
+struct Solver {
+  int substeps, iterations;
+  float relative, noise, absolute;
+};
+
+template <class T> struct remove_ref { typedef T type; };
+template <class T> struct remove_ref<T&> { typedef T type; };
+
+template <class S> struct Touch {
+  V contact[S::contact_size], residual[3], change[3];
+  int sphere;
+};
+
+template <class S> struct Limb {
+  typedef S Stages;
+  V joints[2 * S::joints], acc[S::joints], own[8 * S::joints], change[S::joints];
+  V chain[S::chain], limb[S::limb], system[S::system_size], factor[S::factor];
+  Touch<S> touches[AT_LEAST_ONE(S::spheres * SLOTS)];
+  int num_touches, index;
+};
+
+template <class S> struct OnBase {
+  Touch<S> touches[AT_LEAST_ONE(S::spheres * SLOTS)];
+  int num_touches;
+};
+
+struct Robot {
+  V base[13], inputs[13], rot[9], inertial[15], acc[6], step[6], system[27];
+  LIMB_MEMBERS
+#if BASE_SPHERES
+  OnBase<BaseSpheres> spheres;
+#endif
+};
+
+#define STAGES_OF(limb) using S = typename remove_ref<decltype(limb)>::type::Stages
+
+template <class F> INLINE void each_limb(Robot& robot, F visit) { VISIT_LIMBS }
+
+INLINE void zero(V* v, int n) { for (int i = 0; i < n; ++i) v[i] = splat(0.0f); }
+
+// Contacts of one carrier of spheres: a limb (its links in `chain`) or the base (`chain` is its rotation).
+template <class S, class T>
+INLINE void find_contacts(const Arrays& a, long n, const Robot& r, const V* chain, const V* joints, const V* acc,
+                          T& carrier, int first, int begin, int end, int by) {
+  carrier.num_touches = 0;
+  for (int s = begin; s < end; s += by) {
+    const int sphere = first + s;
+    const V* link = chain + S::sphere_link(sphere)[0] * S::link;
+    const float* k = S::sphere_constants(sphere);
+    V dist[SLOTS], own[2];
+#if HEIGHTFIELD
+    V centre[4], frame[SLOTS][9];
+    S::centre(r.base, link, k, centre);
+    const int slots = surface(a, centre[0], centre[1], centre[2], centre[3], dist, frame);
+#else
+    const int slots = 1;
+    S::centre(r.base, link, k, dist);
+#endif
+    for (int slot = 0; slot < slots; ++slot) {
+      if (!any(dist[slot] < splat(0.0f))) continue;
+      auto& touch = carrier.touches[carrier.num_touches++];
+      touch.sphere = sphere;
+      own[0] = load(a.friction + (S::first_sphere + sphere) * a.stride + n);
+      own[1] = load(a.weight + (S::first_sphere + sphere) * a.stride + n);
+#if HEIGHTFIELD
+      S::contact(r.base, chain, link, joints, k, dist + slot, frame[slot], own, touch.contact);
+#else
+      S::contact(r.base, chain, link, joints, k, dist + slot, own, touch.contact);
+#endif
+      S::residual(touch.contact, r.acc, acc, touch.residual);
+    }
+  }
+}
+
+// Everything of a substep that does not change while Newton's method runs.
+INLINE void prepare(const Arrays& a, long n, int substep, Robot& r) {
+  BaseStages::rotation(r.base, r.rot);
+  zero(r.inertial, 15);
+  each_limb(r, [&](auto& limb, int) {
+    STAGES_OF(limb);
+    const int* row = S::joint_rows(limb.index);
+    for (int j = 0; j < S::joints; ++j) {
+      V target = load(a.targets + row[j] * a.stride + n);
+      if (a.previous) {
+        M switched = load(a.switch_substep + n) < splat(substep + 0.5f);
+        target = vsel(switched, target, load(a.previous + row[j] * a.stride + n));
+      }
+      limb.own[j] = target;
+    }
+    const float* k = S::link_constants(limb.index);
+    S::links(r.rot, limb.joints, k, limb.chain);
+    S::dynamics(k, r.base, r.inputs, limb.chain, limb.joints, limb.own, limb.limb, r.inertial);
+    find_contacts<S>(a, n, r, limb.chain, limb.joints, limb.acc, limb, limb.index * S::spheres, 0, S::spheres, 1);
+  });
+  reduce(r.inertial, 15);
+  BaseStages::inertial(r.base, r.rot, r.inputs, r.inertial);
+#if BASE_SPHERES
+  find_contacts<BaseSpheres>(a, n, r, r.rot, r.rot, r.acc, r.spheres, 0, LIMB_THREAD, BaseSpheres::spheres, LIMB_THREADS);
+#endif
+}
+
+template <class T> INLINE void follow(T& touch, V length) {
+  for (int i = 0; i < 3; ++i) touch.residual[i] += length * touch.change[i];
+}
+
+// Newton's method from the accelerations of the step before.
+INLINE void solve(const Solver& solver, Robot& r, V& iterations, V& gradient) {
+  M going = r.base[0] == r.base[0];
+  iterations = gradient = splat(0.0f);
+  for (int it = 0; it < solver.iterations; ++it) {
+    zero(r.system, 27);
+    each_limb(r, [&](auto& limb, int) {
+      STAGES_OF(limb);
+      S::system(limb.limb, r.acc, limb.acc, limb.system, r.system);
+      for (int t = 0; t < limb.num_touches; ++t)
+        S::add(limb.touches[t].contact, limb.touches[t].residual, limb.system, r.system);
+      S::eliminate(limb.system, limb.factor, r.system);
+    });
+#if BASE_SPHERES
+    for (int t = 0; t < r.spheres.num_touches; ++t) {
+      auto& touch = r.spheres.touches[t];
+      BaseSpheres::add(touch.contact, touch.residual, r.step, r.system);
+    }
+#endif
+    reduce(r.system, 27);
+    V whole[2], slope[4];  // slope and curvature: of the base; of limbs; of constraint rows, at the step's end
+    BaseStages::solve(r.inertial, r.inputs, r.acc, r.system, r.step, whole);
+    zero(slope, 4);
+    each_limb(r, [&](auto& limb, int) {
+      STAGES_OF(limb);
+      S::back(limb.limb, r.acc, limb.acc, limb.factor, r.step, limb.change, slope);
+#if JOINT_ROWS
+      S::rows_slope(limb.limb, limb.acc, limb.change, slope + 2);
+#endif
+      for (int t = 0; t < limb.num_touches; ++t) {
+        auto& touch = limb.touches[t];
+        S::rows(touch.contact, r.step, limb.change, touch.change);
+        S::slope(touch.contact, touch.residual, touch.change, slope + 2);
+      }
+    });
+#if BASE_SPHERES
+    for (int t = 0; t < r.spheres.num_touches; ++t) {
+      auto& touch = r.spheres.touches[t];
+      BaseSpheres::rows(touch.contact, r.step, r.step, touch.change);
+      BaseSpheres::slope(touch.contact, touch.residual, touch.change, slope + 2);
+    }
+#endif
+    reduce(slope, 4);
+    const V start = whole[0] + slope[0], bend = whole[1] + slope[1];
+    const V left = (start + bend) + slope[2], curvature = bend + slope[3];
+
+    // one Newton step of the line search
+    V length = 1.0f - left * vrecip(vsel(curvature > splat(1e-10f), curvature, splat(1e-10f)));
+    length = vsel(length < splat(0.0f), splat(0.0f), vsel(length > splat(4.0f), splat(4.0f), length));
+    length = vsel(going, length, splat(0.0f));
+    for (int i = 0; i < 6; ++i) r.acc[i] += length * r.step[i];
+    each_limb(r, [&](auto& limb, int) {
+      STAGES_OF(limb);
+      for (int j = 0; j < S::joints; ++j) limb.acc[j] += length * limb.change[j];
+      for (int t = 0; t < limb.num_touches; ++t) follow(limb.touches[t], length);
+    });
+#if BASE_SPHERES
+    for (int t = 0; t < r.spheres.num_touches; ++t) follow(r.spheres.touches[t], length);
+#endif
+    iterations += vsel(going, splat(1.0f), splat(0.0f));
+    gradient = vsel(going, vabs(left), gradient);
+    const V bound = solver.relative * curvature + solver.noise * vabs(start) + solver.absolute;
+    going = going & (vabs(left) > bound);  // a robot that is not finite stops
+    if (!any(going)) break;
+  }
+}
+
+// The implicit solve and the move to the next state.
+INLINE void advance(Robot& r) {
+  zero(r.system, 27);
+  each_limb(r, [&](auto& limb, int) {
+    STAGES_OF(limb);
+    S::implicit(limb.limb, limb.acc, limb.factor, r.system);
+  });
+  reduce(r.system, 27);
+  BaseStages::implicit(r.inertial, r.inputs, r.system, r.step);
+  each_limb(r, [&](auto& limb, int) {
+    STAGES_OF(limb);
+    V next[2 * S::joints];
+    S::move(limb.joints, limb.acc, limb.factor, r.step, next);
+    for (int j = 0; j < 2 * S::joints; ++j) limb.joints[j] = next[j];
+  });
+  V next[13];
+  BaseStages::move(r.base, r.acc, r.step, next);
+  for (int i = 0; i < 13; ++i) r.base[i] = next[i];
+}
+
+template <class S, class T> INLINE void add_forces(const Arrays& a, long n, const T& carrier) {
+  for (int t = 0; t < carrier.num_touches; ++t) {
+    const auto& touch = carrier.touches[t];
+    const int group = S::sphere_group(touch.sphere)[0];
+    if (group < 0) continue;
+    V force[3];
+    zero(force, 3);
+    S::force(touch.contact, touch.residual, force);
+    for (int i = 0; i < 3; ++i) {
+      // a sphere without contact in this robot adds an exact zero
+      accumulate(a.sphere_force + (3 * group + i) * a.stride + n, force[i]);
+    }
+  }
+}
+
+// Torques and contact forces of the last substep.
+INLINE void report(const Arrays& a, long n, Robot& r, V iterations, V gradient) {
+  each_limb(r, [&](auto& limb, int) {
+    STAGES_OF(limb);
+    V torque[S::joints];
+    S::torque(limb.limb, torque);
+    const int* row = S::joint_rows(limb.index);
+    for (int j = 0; j < S::joints; ++j) store(a.torque + row[j] * a.stride + n, torque[j]);
+    add_forces<S>(a, n, limb);
+  });
+#if BASE_SPHERES
+  add_forces<BaseSpheres>(a, n, r.spheres);
+#endif
+  store(a.iterations + n, iterations);
+  store(a.gradient + n, gradient);
+}
+
+INLINE void read(const Arrays& a, long n, Robot& r) {
+  for (int i = 0; i < 13; ++i) r.base[i] = load(a.base + i * a.stride + n);
+  for (int i = 0; i < 13; ++i) r.inputs[i] = load(a.base_inputs + i * a.stride + n);
+  for (int i = 0; i < 6; ++i) r.acc[i] = load(a.base_acc + i * a.stride + n);
+  BaseStages::rotation(r.base, r.rot);
+  V world[3];
+  BaseStages::to_world(r.rot, r.base + 10, world);
+  for (int i = 0; i < 3; ++i) r.base[10 + i] = world[i];
+  each_limb(r, [&](auto& limb, int i) {
+    STAGES_OF(limb);
+    limb.index = i * LIMB_THREADS + LIMB_THREAD;
+    const int* row = S::joint_rows(limb.index);
+    for (int j = 0; j < S::joints; ++j) {
+      const long at = row[j] * a.stride + n;
+      limb.joints[j] = load(a.joint_pos + at);
+      limb.joints[S::joints + j] = load(a.joint_vel + at);
+      limb.acc[j] = load(a.joint_acc + at);
+      for (int p = 0; p < 7; ++p)
+        limb.own[(p + 1) * S::joints + j] = load(a.joint_inputs + p * a.num_joints * a.stride + at);
+    }
+  });
+}
+
+INLINE void write(const Arrays& a, long n, Robot& r) {
+  BaseStages::rotation(r.base, r.rot);
+  V finite = splat(0.0f);  // 0 x anything finite is 0
+  each_limb(r, [&](auto& limb, int) {
+    STAGES_OF(limb);
+    const int* row = S::joint_rows(limb.index);
+    for (int j = 0; j < S::joints; ++j) {
+      const long at = row[j] * a.stride + n;
+      store(a.joint_pos + at, limb.joints[j]);
+      store(a.joint_vel + at, limb.joints[S::joints + j]);
+      store(a.joint_acc + at, limb.acc[j]);
+      finite += 0.0f * limb.joints[j] + 0.0f * limb.joints[S::joints + j];
+    }
+    S::links(r.rot, limb.joints, S::link_constants(limb.index), limb.chain);
+    for (int s = 0; s < S::spheres; ++s) {
+      const int sphere = limb.index * S::spheres + s, foot = S::sphere_foot(sphere)[0];
+      if (foot < 0) continue;
+      V pos[3], vel[3];
+      const V* link = limb.chain + S::sphere_link(sphere)[0] * S::link;
+      S::motion(r.base, limb.chain, link, limb.joints, S::sphere_constants(sphere), pos, vel);
+      for (int i = 0; i < 3; ++i) {
+        store(a.foot_pos + (3 * foot + i) * a.stride + n, pos[i]);
+        store(a.foot_vel + (3 * foot + i) * a.stride + n, vel[i]);
+      }
+    }
+  });
+  V body[3];
+  BaseStages::to_base(r.rot, r.base + 10, body);
+  for (int i = 0; i < 3; ++i) r.base[10 + i] = body[i];
+  reduce(&finite, 1);
+  for (int i = 0; i < 13; ++i) finite += 0.0f * r.base[i];
+  if (LIMB_THREAD != 0) return;
+  for (int i = 0; i < 13; ++i) store(a.base + i * a.stride + n, r.base[i]);
+  for (int i = 0; i < 6; ++i) store(a.base_acc + i * a.stride + n, r.acc[i]);
+  if (any(!(finite == splat(0.0f)))) store(a.bad + n, vsel(finite == splat(0.0f), load(a.bad + n), splat(1.0f)));
+}
+
+INLINE void step_block(const Arrays& a, const Solver& solver, long n) {
+  Robot r;
+  read(a, n, r);
+  for (int substep = 0; substep < solver.substeps; ++substep) {
+    V iterations, gradient;
+    prepare(a, n, substep, r);
+    solve(solver, r, iterations, gradient);
+    if (substep == solver.substeps - 1) report(a, n, r, iterations, gradient);
+    advance(r);
+  }
+  write(a, n, r);
+}

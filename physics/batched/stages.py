@@ -1,0 +1,400 @@
+"""The physics step cut into stages, traced to C.
+
+A stage is one call of the physics functions on arrays; `native/driver.h` calls the stages in loops over limbs,
+contacts and iterations, the same way `eager` does. What a stage stores for a later one follows a `Layout`:
+entries that turned out constant while tracing are not stored, and fold into the code of the later stage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from physics.batched.algebra import add, matvec
+from physics.batched.constraints import (
+    add_contact,
+    contact_force,
+    contact_rows,
+    contact_slope,
+    joint_rows,
+    make_contact,
+)
+from physics.batched.dynamics import base_inertial, base_rotation, limb_dynamics, links, point_motion
+from physics.batched.integrate import implicit_base, implicit_factor, move_base, move_joints
+from physics.batched.model import LimbGroup, RobotModel, Sphere
+from physics.batched.newton import (
+    back_substitute,
+    base_step,
+    eliminate,
+    factorise,
+    limb_rows_slope,
+    limb_slope,
+    limb_system,
+)
+from physics.batched.records import (
+    Base,
+    BaseInputs,
+    BaseSystem,
+    Constants,
+    Inertial,
+    Joints,
+    LimbInputs,
+    Link,
+    SphereInputs,
+    flatten,
+    triangle,
+    unflatten,
+    zeros,
+)
+from physics.batched.tracer import Function, Traced, literal
+
+BASE = Base(zeros(3), zeros(4), zeros(3), zeros(3))
+BASE_INPUTS = BaseInputs(0.0, zeros(3), zeros(3), zeros(3), zeros(3))
+INERTIAL = Inertial(zeros(6), zeros(3), zeros(3), zeros(3))
+SYSTEM = BaseSystem(zeros(21), zeros(6))
+PLANE_FRAME = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
+"""Normal and tangents of level ground, as MuJoCo chooses them."""
+
+
+class Layout:
+    """Where a record's scalars lie in an array; constants take no place."""
+
+    def __init__(self, record: Any):
+        """From a traced record, or from a template whose scalars are all 0.0 (then all are stored)."""
+        self.template = record
+        self._fixed = [None if isinstance(x, Traced) else x for x in flatten(record)]
+        if all(x == 0.0 for x in self._fixed):
+            self._fixed = [None] * len(self._fixed)
+        self.size = self._fixed.count(None)
+
+    def store(self, record: Any) -> list[Any]:
+        """The scalars of a record that are stored."""
+        return [x for x, fixed in zip(flatten(record), self._fixed, strict=True) if fixed is None]
+
+    def load(self, function: Function, name: str) -> Any:
+        """The record read from an input array of a stage."""
+        stored = iter(function.input(name, self.size))
+        return unflatten(self.template, (next(stored) if x is None else x for x in self._fixed))
+
+
+class Code:
+    """C of a struct: its stages as static functions, its sizes as constants."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.sizes: dict[str, int] = {}
+        self.stages: list[Function] = []
+        self._tables: list[str] = []
+        self._rows: list[str] = []
+
+    def stage(self, name: str) -> Function:
+        """A new stage."""
+        self.stages.append(Function(name))
+        return self.stages[-1]
+
+    def table(self, name: str, values: np.ndarray) -> None:
+        """A constant array with one row per limb or sphere; `name(i)` is row i."""
+        kind = "int" if values.dtype.kind == "i" else "float"
+        values = values if values.size else np.zeros((len(values), 1))
+        rows = ["{" + ", ".join(str(x) if kind == "int" else literal(x) for x in row) + "}" for row in values]
+        array = f"{self.name}_{name}_table"
+        size = f"[{values.shape[0]}][{values.shape[1]}]"
+        self._tables.append(f"TABLE {kind} {array}{size} = {{{', '.join(rows)}}};\n")
+        self._rows.append(f"INLINE const {kind}* {name}(int i) {{ return {array}[i]; }}\n")
+
+    def source(self) -> str:
+        """The C of tables and struct."""
+        sizes = [f"static constexpr int {name} = {value};\n" for name, value in self.sizes.items()]
+        body = "".join(sizes + self._rows + [stage.source() for stage in self.stages])
+        return "".join(self._tables) + f"struct {self.name} {{\n{body}}};\n"
+
+
+class StepCode:
+    """All stages of a robot's step."""
+
+    def __init__(
+        self,
+        model: RobotModel,
+        sphere_group: list[int],
+        sphere_foot: list[int],
+        heightfield: bool,
+        dry_friction: bool,
+    ):
+        """Trace everything.
+
+        Args:
+            model: the robot.
+            sphere_group: contact group of each of the model's spheres, -1 without one.
+            sphere_foot: which foot a sphere is, -1 for none.
+            heightfield: the ground is a height field, else a plane.
+            dry_friction: some joint of some robot has friction loss.
+        """
+        self.model, self.heightfield, self.dry_friction = model, heightfield, dry_friction
+        self._sphere_group, self._sphere_foot = iter(sphere_group), iter(sphere_foot)
+        self._num_spheres = 0
+        self.slots = 2 if heightfield else 1
+        self.base_code = Code("BaseStages")
+        self._frame = None if heightfield else PLANE_FRAME
+        self._trace_base()
+        self.groups = [self._trace_limb(f"Limb{g}", group) for g, group in enumerate(model.groups)]
+        self.spheres = self._trace_base_spheres()
+
+    @property
+    def operations(self) -> dict[str, int]:
+        """Number of operations of each stage."""
+        codes = [self.base_code, *self.groups, self.spheres]
+        return {f"{code.name}.{f.name}": f.operations for code in codes for f in code.stages}
+
+    def source(self) -> str:
+        """Everything robot-specific that `native/driver.h` needs."""
+        groups = [code.name for code in self.groups]
+        members = "".join(f"  Limb<{g}> limbs{i}[{g}::limbs / LIMB_THREADS];\n" for i, g in enumerate(groups))
+        visits = "".join(
+            f"  for (int i = 0; i < {g}::limbs / LIMB_THREADS; ++i) visit(robot.limbs{i_}[i], i);\n"
+            for i_, g in enumerate(groups)
+        )
+        return (
+            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.heightfield)}\n"
+            f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n"
+            f"#define JOINT_ROWS {int(self.dry_friction or self.model.limit is not None)}\n"
+            + self.base_code.source()
+            + "".join(code.source() for code in self.groups)
+            + self.spheres.source()
+            + "#define LIMB_MEMBERS \\\n" + members.replace("\n", " \\\n") + "\n"
+            + "#define VISIT_LIMBS \\\n" + visits.replace("\n", " \\\n") + "\n"
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ base
+
+    def _trace_base(self) -> None:
+        code, model = self.base_code, self.model
+        base, inputs = Layout(BASE), Layout(BASE_INPUTS)
+        inertial, system = Layout(INERTIAL), Layout(SYSTEM)
+
+        f = code.stage("rotation")
+        f.output("rot", flatten(base_rotation(base.load(f, "base"))))
+
+        f = code.stage("to_world")  # angular velocity between base and world axes
+        rot = unflatten(zeros(3, 3), iter(f.input("rot", 9)))
+        f.output("out", matvec(rot, f.input("v", 3)))
+        f = code.stage("to_base")
+        rot = unflatten(zeros(3, 3), iter(f.input("rot", 9)))
+        f.output("out", matvec([list(column) for column in zip(*rot, strict=True)], f.input("v", 3)))
+
+        f = code.stage("inertial")
+        state, rot = base.load(f, "base"), unflatten(zeros(3, 3), iter(f.input("rot", 9)))
+        found = base_inertial(state, rot, inputs.load(f, "inputs"), model.base)
+        f.output("inertial", flatten(found), accumulate=True)
+
+        f = code.stage("solve")
+        whole, own = inertial.load(f, "inertial"), inputs.load(f, "inputs")
+        mass = own.mass + model.base.limb_mass
+        step, slope = base_step(whole, mass, f.input("acc", 6), system.load(f, "system"))
+        f.output("step", step)
+        f.output("slope", slope)
+
+        f = code.stage("implicit")
+        whole, own = inertial.load(f, "inertial"), inputs.load(f, "inputs")
+        f.output("step", implicit_base(whole, own.mass + model.base.limb_mass, system.load(f, "system")))
+
+        f = code.stage("move")
+        state, acc, step = base.load(f, "base"), f.input("acc", 6), f.input("step", 6)
+        f.output("out", flatten(move_base(state, add(acc, step), model.timestep)))
+
+    # ------------------------------------------------------------------ limbs
+
+    def _trace_limb(self, name: str, group: LimbGroup) -> Code:
+        model, code = self.model, Code(name)
+        num_limbs, k, _ = group.shape
+        base, inputs = Layout(BASE), Layout(BASE_INPUTS)
+        joints, own = Layout(Joints(zeros(k), zeros(k))), Layout(LimbInputs(*[zeros(k) for _ in range(8)]))
+        system = Layout([triangle(k), zeros(k, 6), zeros(k)])
+        spread = group.link_constants.varying.shape[1]
+
+        f = code.stage("links")
+        rot = unflatten(zeros(3, 3), iter(f.input("rot", 9)))
+        state = joints.load(f, "joints")
+        chain = links(rot, state.pos, group.link_constants.record(iter(f.constants("k", spread))))
+        link = Layout(chain[-1])
+        f.output("chain", [x for item in chain for x in flatten(item)])
+
+        def load_chain(f: Function) -> list[Link]:
+            values = iter(f.input("chain", k * link.size))
+            return [unflatten(chain[0], values) for _ in range(k)]
+
+        f = code.stage("dynamics")
+        constants = group.link_constants.record(iter(f.constants("k", spread)))
+        state, whole = base.load(f, "base"), inputs.load(f, "inputs")
+        limb, share = limb_dynamics(
+            state,
+            whole.gravity,
+            load_chain(f),
+            joints.load(f, "joints"),
+            own.load(f, "own"),
+            constants,
+            model.timestep,
+            model.torque_mode,
+            lambda j, pos, vel, o: joint_rows(
+                pos, vel, constants[j].limit_low, constants[j].limit_high, o.invweight[j], o.friction_loss[j],
+                model.limit, model.friction if self.dry_friction else None, model.impedance_power,
+            ),
+        )  # fmt: skip
+        limb_layout = Layout(limb)
+        f.output("limb", limb_layout.store(limb))
+        f.output("inertial", flatten(share), accumulate=True)
+
+        f = code.stage("torque")
+        f.output("out", limb_layout.load(f, "limb").torque)
+
+        f = code.stage("system")
+        limb, acc, own_acc = limb_layout.load(f, "limb"), f.input("acc", 6), f.input("joint_acc", k)
+        *own_system, base_system = limb_system(limb, acc, own_acc)
+        f.output("own", flatten(own_system))
+        f.output("system", flatten(base_system), accumulate=True)
+
+        f = code.stage("eliminate")
+        factor = factorise(*system.load(f, "own"))
+        factor_layout = Layout(factor)
+        f.output("factor", factor_layout.store(factor))
+        f.output("system", flatten(eliminate(factor)), accumulate=True)
+
+        f = code.stage("back")
+        limb, acc, own_acc = limb_layout.load(f, "limb"), f.input("acc", 6), f.input("joint_acc", k)
+        factor, step = factor_layout.load(f, "factor"), f.input("step", 6)
+        change = back_substitute(factor, step)
+        f.output("change", change)
+        f.output("slope", limb_slope(limb, acc, own_acc, step, change), accumulate=True)
+
+        f = code.stage("rows_slope")
+        limb, own_acc, change = limb_layout.load(f, "limb"), f.input("joint_acc", k), f.input("change", k)
+        f.output("slope", limb_rows_slope(limb, own_acc, change, 1.0), accumulate=True)
+
+        f = code.stage("implicit")
+        factor = implicit_factor(limb_layout.load(f, "limb"), f.input("joint_acc", k))
+        f.output("factor", factor_layout.store(factor))
+        f.output("system", flatten(eliminate(factor)), accumulate=True)
+
+        f = code.stage("move")
+        state, own_acc = joints.load(f, "joints"), f.input("joint_acc", k)
+        factor, step = factor_layout.load(f, "factor"), f.input("step", 6)
+        acc = add(own_acc, back_substitute(factor, step))
+        f.output("out", flatten(move_joints(state, acc, model.timestep)))
+
+        code.sizes |= {
+            "limbs": num_limbs,
+            "joints": k,
+            "chain": k * link.size,
+            "limb": limb_layout.size,
+            "system_size": system.size,
+            "factor": factor_layout.size,
+        }
+        code.table("link_constants", group.link_constants.varying)
+        code.table("joint_rows", group.joints)
+        self._trace_spheres(
+            code, group.sphere_constants, [s for limb in group.spheres for s in limb], load_chain, link, k
+        )
+        code.sizes["spheres"] = group.shape[2]
+        return code
+
+    # ------------------------------------------------------------------ spheres
+
+    def _trace_base_spheres(self) -> Code:
+        code, model = Code("BaseSpheres"), self.model
+        link = Layout(Link(unflatten(zeros(3, 3), iter(Function("").input("", 9))), zeros(3), zeros(3)))
+        code.sizes |= {"limbs": 1, "joints": 0, "spheres": len(model.base_spheres)}
+        if model.base_spheres:
+            self._trace_spheres(code, model.base_sphere_constants, model.base_spheres, _no_chain, link, 0)
+        return code
+
+    def _trace_spheres(
+        self, code: Code, constants: Constants, spheres: list[Sphere], load_chain, link: Layout, k: int
+    ) -> None:
+        """Stages of spheres on the links of a limb, or on the base (k = 0)."""
+        if not spheres:
+            return
+        model = self.model
+        base, joints = Layout(BASE), Layout(Joints(zeros(k), zeros(k)))
+        sphere_inputs = Layout(SphereInputs(0.0, 0.0))
+        spread = constants.varying.shape[1]
+
+        f = code.stage("centre")
+        state, at = base.load(f, "base"), link.load(f, "link")
+        sphere = constants.record(iter(f.constants("k", spread)))
+        centre = add(state.pos, add(at.pos, matvec(at.rot, sphere.pos)))
+        # on level ground the height alone tells whether there is a contact
+        f.output(
+            "out",
+            centre + [sphere.radius]
+            if self.heightfield
+            else [centre[2] - (sphere.radius + model.ground_height)],
+        )
+
+        f = code.stage("contact")
+        state, chain, at = base.load(f, "base"), load_chain(f), link.load(f, "link")
+        own_joints = joints.load(f, "joints")
+        sphere = constants.record(iter(f.constants("k", spread)))
+        (dist,) = f.input("dist", 1)
+        frame = self._frame or unflatten(zeros(3, 3), iter(f.input("frame", 9)))
+        centre = add(at.pos, matvec(at.rot, sphere.pos))
+        own = sphere_inputs.load(f, "own")
+        contact = make_contact(
+            state, chain, own_joints, centre, dist, frame, sphere, own, model.impedance_power
+        )
+        layout = Layout(contact)
+        f.output("contact", layout.store(contact))
+
+        f = code.stage("residual")
+        contact = layout.load(f, "contact")
+        acc, own_acc = f.input("acc", 6), f.input("joint_acc", k)
+        f.output("out", add(contact_rows(contact, acc, own_acc), contact.ref))
+
+        f = code.stage("rows")
+        contact = layout.load(f, "contact")
+        acc, own_acc = f.input("acc", 6), f.input("joint_acc", k)
+        f.output("out", contact_rows(contact, acc, own_acc))
+
+        f = code.stage("add")
+        contact, residual = layout.load(f, "contact"), f.input("residual", 3)
+        block, coupling, gradient = triangle(k), zeros(k, 6), zeros(k)
+        share = add_contact(contact, residual, block, coupling, gradient)
+        f.output("own", flatten([block, coupling, gradient]), accumulate=True)
+        f.output("system", flatten(share), accumulate=True)
+
+        f = code.stage("slope")
+        contact, residual, change = layout.load(f, "contact"), f.input("residual", 3), f.input("change", 3)
+        f.output("slope", contact_slope(contact, residual, change, 1.0), accumulate=True)
+
+        f = code.stage("force")
+        contact, residual = layout.load(f, "contact"), f.input("residual", 3)
+        f.output("out", contact_force(contact, residual), accumulate=True)
+
+        f = code.stage("motion")
+        state, chain, at = base.load(f, "base"), load_chain(f), link.load(f, "link")
+        own_joints = joints.load(f, "joints")
+        sphere = constants.record(iter(f.constants("k", spread)))
+        pos, vel = point_motion(state, chain, own_joints, at, sphere.pos, sphere.on)
+        f.output("pos", pos)
+        f.output("vel", vel)
+
+        code.sizes |= {
+            "link": link.size,
+            "contact_size": layout.size,
+            "weight_at": _place(layout, contact, "weight"),
+        }
+        code.table("sphere_constants", constants.varying)
+        code.table("sphere_link", np.array([[max(s.link, 0)] for s in spheres]))
+        code.table("sphere_group", np.array([[next(self._sphere_group)] for _ in spheres]))
+        code.table("sphere_foot", np.array([[next(self._sphere_foot)] for _ in spheres]))
+        code.sizes["first_sphere"] = self._num_spheres
+        self._num_spheres += len(spheres)
+
+
+def _no_chain(f: Function) -> list[Link]:
+    f.input("chain", 0)
+    return []
+
+
+def _place(layout: Layout, contact: Any, name: str) -> int:
+    """Index of a scalar field in a stored contact."""
+    return next(i for i, x in enumerate(layout.store(contact)) if x is getattr(contact, name))
