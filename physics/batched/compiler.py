@@ -91,13 +91,14 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
                     command = [compiler, *flags, *parallel, str(code), "-o", str(out)]
                     result = subprocess.run(command, capture_output=True, text=True)
                     if result.returncode:
-                        message = result.stderr.strip().splitlines()
+                        lines = result.stderr.strip().splitlines()
+                        message = next((x for x in lines if "error" in x), "no message")
                         continue
                     os.replace(out, library)
             except OSError as error:
                 raise NoCompiler(f"cannot write compiled code to {folder}: {error}") from error
         return ctypes.CDLL(str(library))
-    raise NoCompiler(f"{compiler} fails: {message[0] if message else 'no message'}")
+    raise NoCompiler(f"{compiler} fails: {message}")
 
 
 def cpu_source(generated: str) -> str:

@@ -7,7 +7,7 @@ import ctypes
 from torch import Tensor
 
 from physics.batched.eager import Solver
-from terrains.ground import Ground
+from terrains.ground import Ground, HeightField
 
 _POINTERS = (
     "base",
@@ -30,18 +30,18 @@ _POINTERS = (
     "gradient",
     "bad",
     "heights",
+    "coarse",
 )
 
 
-class _Arrays(ctypes.Structure):
+class Arrays(ctypes.Structure):
     """`Arrays` of native/driver.h."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in _POINTERS),
         ("stride", ctypes.c_long),
         *((name, ctypes.c_int) for name in ("num_joints", "nx", "ny", "coarse_nx", "coarse_ny")),
-        *((name, ctypes.c_float) for name in ("x0", "y0", "cell")),
-        ("coarse", ctypes.c_void_p),
+        *((name, ctypes.c_float) for name in ("x0", "y0")),
     ]
 
 
@@ -55,15 +55,25 @@ class _Solver(ctypes.Structure):
     ]
 
 
+def bind(arrays: dict[str, Tensor], ground: Ground) -> Arrays:
+    """Pointers to an engine's arrays (float32 [rows, stride]), and where its height field lies."""
+    bound = Arrays(**{name: array.data_ptr() for name, array in arrays.items()})
+    bound.stride = arrays["base"].shape[1]
+    bound.num_joints = arrays["joint_pos"].shape[0]
+    if isinstance(ground, HeightField):
+        bound.nx, bound.ny = arrays["heights"].shape
+        bound.coarse_nx, bound.coarse_ny = arrays["coarse"].shape
+        bound.x0, bound.y0 = ground.origin
+    return bound
+
+
 class CpuStepper:
     """The compiled step, bound to an engine's arrays."""
 
     def __init__(self, library: ctypes.CDLL, arrays: dict[str, Tensor], ground: Ground):
         """Bind; the arrays are float32 [rows, stride] and must outlive this object."""
         self._library, self._keep = library, arrays
-        self._arrays = _Arrays(**{name: arrays[name].data_ptr() for name in _POINTERS if name in arrays})
-        self._arrays.stride = arrays["base"].shape[1]
-        self._arrays.num_joints = arrays["joint_pos"].shape[0]
+        self._arrays = bind(arrays, ground)
         self._blocks = self._arrays.stride // library.lanes()
         self._previous, self._switch = self._arrays.previous, self._arrays.switch_substep
 

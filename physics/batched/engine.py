@@ -14,6 +14,8 @@ from physics.batched.derived import InverseWeights
 from physics.batched.eager import Solver
 from physics.batched.model import RobotModel, read_model
 from physics.batched.stages import StepCode
+from physics.batched.surface import cells_reached, coarse_heights
+from physics.batched.support import UnsupportedModel
 from physics.scene import Actuation, build_scene
 from robots.config import RobotConfig
 from terrains.ground import Ground, HeightField
@@ -63,6 +65,8 @@ class BatchedEngine:
         self.robot_model: RobotModel = read_model(model)
         self.solver = solver or Solver()
         self.ground = ground
+        if isinstance(ground, HeightField):
+            self._check_size(ground)
         self.num_envs = num_envs
         self.device = torch.device("cpu")
         self.timestep = timestep
@@ -80,6 +84,14 @@ class BatchedEngine:
         self._stand()
 
     # ------------------------------------------------------------------ construction
+
+    def _check_size(self, ground: HeightField) -> None:
+        need = 1 + max(cells_reached(s.constants.radius, ground.cell) for s in self.robot_model.spheres)
+        if min(ground.heights.shape) < need:
+            raise UnsupportedModel(
+                f"the height field of {' x '.join(map(str, ground.heights.shape))} vertices is smaller than the "
+                f"{need} x {need} that the robot's largest sphere covers"
+            )
 
     def _label_spheres(self, robot: RobotConfig) -> tuple[list[int], list[int]]:
         """Contact group and foot of each sphere, -1 for none."""
@@ -103,7 +115,7 @@ class BatchedEngine:
             self.robot_model,
             self._sphere_group,
             self._sphere_foot,
-            isinstance(self.ground, HeightField),
+            self.ground.cell if isinstance(self.ground, HeightField) else None,
             dry_friction,
         )
         self._dry_friction = dry_friction
@@ -151,6 +163,10 @@ class BatchedEngine:
         self.solver_iterations, self.solver_gradient = own["iterations"][0], own["gradient"][0]
         self.bad = torch.zeros(n, dtype=torch.bool)
         self.total_mass = torch.zeros(n)
+        if isinstance(self.ground, HeightField):
+            radius = max(s.constants.radius for s in self.robot_model.spheres)
+            self._arrays["heights"] = torch.from_numpy(self.ground.heights.copy())
+            self._arrays["coarse"] = coarse_heights(self.ground, radius)
         self._joint_inputs = own["joint_inputs"].unflatten(0, (7, joints))
         self._stepper = CpuStepper(self._library, self._arrays, self.ground)
 

@@ -47,6 +47,15 @@ from physics.batched.records import (
     unflatten,
     zeros,
 )
+from physics.batched.surface import (
+    COARSE,
+    Candidate,
+    Nearest,
+    cells_reached,
+    nothing,
+    touch_points,
+    visit_cell,
+)
 from physics.batched.tracer import Function, Traced, literal
 
 BASE = Base(zeros(3), zeros(4), zeros(3), zeros(3))
@@ -118,7 +127,7 @@ class StepCode:
         model: RobotModel,
         sphere_group: list[int],
         sphere_foot: list[int],
-        heightfield: bool,
+        cell: float | None,
         dry_friction: bool,
     ):
         """Trace everything.
@@ -127,23 +136,24 @@ class StepCode:
             model: the robot.
             sphere_group: contact group of each of the model's spheres, -1 without one.
             sphere_foot: which foot a sphere is, -1 for none.
-            heightfield: the ground is a height field, else a plane.
+            cell: side of a cell of the height field, m; None on a plane.
             dry_friction: some joint of some robot has friction loss.
         """
-        self.model, self.heightfield, self.dry_friction = model, heightfield, dry_friction
+        self.model, self.cell, self.dry_friction = model, cell, dry_friction
         self._sphere_group, self._sphere_foot = iter(sphere_group), iter(sphere_foot)
         self._num_spheres = 0
-        self.slots = 2 if heightfield else 1
+        self.slots = 1 if cell is None else 2
         self.base_code = Code("BaseStages")
-        self._frame = None if heightfield else PLANE_FRAME
+        self._frame = PLANE_FRAME if cell is None else None
         self._trace_base()
         self.groups = [self._trace_limb(f"Limb{g}", group) for g, group in enumerate(model.groups)]
         self.spheres = self._trace_base_spheres()
+        self.surface = self._trace_surface(cell) if cell is not None else Code("Surface")
 
     @property
     def operations(self) -> dict[str, int]:
         """Number of operations of each stage."""
-        codes = [self.base_code, *self.groups, self.spheres]
+        codes = [self.base_code, *self.groups, self.spheres, self.surface]
         return {f"{code.name}.{f.name}": f.operations for code in codes for f in code.stages}
 
     def source(self) -> str:
@@ -155,9 +165,10 @@ class StepCode:
             for i_, g in enumerate(groups)
         )
         return (
-            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.heightfield)}\n"
+            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.cell is not None)}\n"
             f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n"
             f"#define JOINT_ROWS {int(self.dry_friction or self.model.limit is not None)}\n"
+            + (self._surface_source() if self.cell is not None else "")
             + self.base_code.source()
             + "".join(code.source() for code in self.groups)
             + self.spheres.source()
@@ -325,9 +336,7 @@ class StepCode:
         # on level ground the height alone tells whether there is a contact
         f.output(
             "out",
-            centre + [sphere.radius]
-            if self.heightfield
-            else [centre[2] - (sphere.radius + model.ground_height)],
+            centre if self.cell is not None else [centre[2] - (sphere.radius + model.ground_height)],
         )
 
         f = code.stage("contact")
@@ -384,10 +393,37 @@ class StepCode:
         }
         code.table("sphere_constants", constants.varying)
         code.table("sphere_link", np.array([[max(s.link, 0)] for s in spheres]))
+        if self.cell is not None:
+            cells = [[cells_reached(s.constants.radius, self.cell)] for s in spheres]
+            code.table("sphere_cells", np.array(cells))
+            code.table("sphere_radius", np.array([[s.constants.radius] for s in spheres]))
         code.table("sphere_group", np.array([[next(self._sphere_group)] for _ in spheres]))
         code.table("sphere_foot", np.array([[next(self._sphere_foot)] for _ in spheres]))
         code.sizes["first_sphere"] = self._num_spheres
         self._num_spheres += len(spheres)
+
+    # ------------------------------------------------------------------ height field
+
+    def _trace_surface(self, cell: float) -> Code:
+        """Stages that search the triangles around a sphere, see `surface`."""
+        code, layout = Code("Surface"), Layout(Nearest(*[Candidate(0.0, zeros(3)) for _ in range(3)], 0.0))  # type: ignore
+        f = code.stage("start")
+        f.output("nearest", flatten(nothing(f.input("centre", 3)[0])))
+        f = code.stage("cell")
+        p, heights = f.input("p", 3), f.input("heights", 4)
+        f.output("out", flatten(visit_cell(p, heights, cell, layout.load(f, "nearest"))))
+        f = code.stage("slots")
+        slots = touch_points(layout.load(f, "nearest"), f.input("radius", 1)[0])
+        f.output("dist", [dist for dist, _ in slots])
+        f.output("frame", flatten([frame for _, frame in slots]))
+        return code
+
+    def _surface_source(self) -> str:
+        most = max(cells_reached(s.constants.radius, self.cell) for s in self.model.spheres)
+        return (
+            f"#define CELL {literal(self.cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
+            + self.surface.source()
+        )
 
 
 def _no_chain(f: Function) -> list[Link]:

@@ -37,6 +37,20 @@ INLINE V vfloor(V x) {
   V whole = __builtin_convertvector(__builtin_convertvector(x, M), V);
   return whole - vsel(whole > x, splat(1.0f), splat(0.0f));
 }
+typedef M I;  // whole numbers
+INLINE I vint(V x) { return __builtin_convertvector(x, I); }
+INLINE V vfloat(I x) { return __builtin_convertvector(x, V); }
+INLINE V gather(const float* p, I at) {
+#ifdef __AVX512F__
+  return (V)_mm512_i32gather_ps((__m512i)at, p, 4);
+#elif defined(__AVX2__)
+  return (V)_mm256_i32gather_ps(p, (__m256i)at, 4);
+#else
+  V v;
+  for (int i = 0; i < LANES; ++i) v[i] = p[at[i]];
+  return v;
+#endif
+}
 INLINE bool any(M m) {
 #ifdef __AVX512F__
   return _mm512_test_epi32_mask((__m512i)m, (__m512i)m) != 0;

@@ -23,11 +23,11 @@ struct Arrays {
   float* iterations;           // 1
   float* gradient;             // 1
   float* bad;                  // 1: set to 1 where a robot is not finite
-  const float* heights;        // height field, or null
+  const float* heights;        // nx x ny vertices of a height field, or null
+  const float* coarse;         // greatest height around each coarse cell
   long stride;
   int num_joints, nx, ny, coarse_nx, coarse_ny;
-  float x0, y0, cell;
-  const float* coarse;         // highest height around each coarse cell
+  float x0, y0;                // of the first vertex
 };
 
 struct Solver {
@@ -70,6 +70,47 @@ template <class F> INLINE void each_limb(Robot& robot, F visit) { VISIT_LIMBS }
 
 INLINE void zero(V* v, int n) { for (int i = 0; i < n; ++i) v[i] = splat(0.0f); }
 
+#if HEIGHTFIELD
+// First of `count` cells along an axis that a sphere reaches, all of them on the map.
+INLINE V first_cell(V x, float radius, int count, int size) {
+  V cell = vfloor((x - radius) * (1.0f / CELL));
+  const V last = splat((float)(size - 1 - count));
+  cell = vsel(cell < last, cell, last);
+  return vsel(cell > splat(0.0f), cell, splat(0.0f));  // also where x is not a number
+}
+
+// Contact slots of a sphere, see surface.py. Returns how many there can be: 0 if no robot's sphere is low enough.
+INLINE int surface(const Arrays& a, const V* centre, float radius, int count, V* dist, V (*frame)[9]) {
+  const V x = centre[0] - a.x0, y = centre[1] - a.y0;
+  const V ci = first_cell(x * (1.0f / COARSE), 0.0f, 0, a.coarse_nx),
+          cj = first_cell(y * (1.0f / COARSE), 0.0f, 0, a.coarse_ny);
+  if (!any(centre[2] - radius < gather(a.coarse, vint(ci) * a.coarse_ny + vint(cj)))) return 0;
+  const V i0 = first_cell(x, radius, count, a.nx), j0 = first_cell(y, radius, count, a.ny);
+  const I corner = vint(i0) * a.ny + vint(j0);
+  V heights[2][MAX_CELLS + 1], nearest[13], p[3], h[4];
+  Surface::start(centre, nearest);
+  for (int j = 0; j <= count; ++j) heights[0][j] = gather(a.heights, corner + j);
+  for (int i = 0; i < count; ++i) {
+    V* low = heights[i & 1];
+    V* high = heights[(i + 1) & 1];
+    for (int j = 0; j <= count; ++j) high[j] = gather(a.heights, corner + ((i + 1) * a.ny + j));
+    for (int j = 0; j < count; ++j) {
+      p[0] = x - (i0 + (float)i) * CELL;
+      p[1] = y - (j0 + (float)j) * CELL;
+      p[2] = centre[2];
+      h[0] = low[j], h[1] = high[j], h[2] = low[j + 1], h[3] = high[j + 1];
+      V next[13];
+      Surface::cell(p, h, nearest, next);
+      for (int k = 0; k < 13; ++k) nearest[k] = next[k];
+    }
+  }
+  V both[2], r = splat(radius);
+  Surface::slots(nearest, &r, both, frame[0]);
+  dist[0] = both[0], dist[1] = both[1];
+  return 2;
+}
+#endif
+
 // Contacts of one carrier of spheres: a limb (its links in `chain`) or the base (`chain` is its rotation).
 template <class S, class T>
 INLINE void find_contacts(const Arrays& a, long n, const Robot& r, const V* chain, const V* joints, const V* acc,
@@ -81,9 +122,9 @@ INLINE void find_contacts(const Arrays& a, long n, const Robot& r, const V* chai
     const float* k = S::sphere_constants(sphere);
     V dist[SLOTS], own[2];
 #if HEIGHTFIELD
-    V centre[4], frame[SLOTS][9];
+    V centre[3], frame[SLOTS][9];
     S::centre(r.base, link, k, centre);
-    const int slots = surface(a, centre[0], centre[1], centre[2], centre[3], dist, frame);
+    const int slots = surface(a, centre, S::sphere_radius(sphere)[0], S::sphere_cells(sphere)[0], dist, frame);
 #else
     const int slots = 1;
     S::centre(r.base, link, k, dist);

@@ -1,0 +1,177 @@
+"""A sphere against a height field of triangles.
+
+Every cell has two triangles, split from its corner (0, 0) to (1, 1) as in MuJoCo's hfield. Over all cells that
+the sphere reaches the nearest point of the surface makes one contact; a second one is made by the nearest
+inner point of another face with another normal (a riser beside a tread). Points on edges and corners of
+triangles are nearest only where the surface is convex, so a plane of many triangles makes one contact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from physics.batched.algebra import Matrix, dot, scale, tangents
+from physics.batched.scalars import Scalar, Vec, clamp, reciprocal, rsqrt, select
+from terrains.ground import HeightField
+
+FAR = 1e9
+"""Square of the distance of a candidate that is none, m^2."""
+SAME = 0.97
+"""Two normals are taken for one where the square of the cosine between them exceeds this (10 degrees)."""
+COARSE = 2
+"""Cells along the side of a cell of the coarse map of greatest heights."""
+
+
+@dataclass
+class Candidate:
+    """A point of the surface."""
+
+    square: Scalar
+    """Squared distance to the sphere's centre."""
+    diff: Vec
+    """From the point to the centre."""
+
+
+@dataclass
+class Nearest:
+    """What is known of the surface after some cells."""
+
+    any: Candidate
+    """Nearest point."""
+    face: Candidate
+    """Nearest inner point of a face."""
+    other: Candidate
+    """Nearest inner point of a face with a normal different from `face`."""
+    below: Scalar
+    """1 if the centre lies below the surface, else 0."""
+
+
+def nothing(like: Scalar) -> Nearest:
+    """Before the first cell."""
+    zero = 0.0 * like
+
+    def none() -> Candidate:
+        return Candidate(zero + FAR, [zero, zero, zero + 1.0])
+
+    return Nearest(none(), none(), none(), zero)
+
+
+def visit_cell(p: Vec, heights: Vec, cell: float, nearest: Nearest) -> Nearest:
+    """Take in the two triangles and three of the edges of a cell; neighbours have its other two edges.
+
+    Args:
+        p: centre of the sphere relative to the cell's corner (x and y) and to world height 0.
+        heights: at the corners (0, 0), (1, 0), (0, 1), (1, 1).
+        cell: side, m.
+        nearest: so far.
+    """
+    x, y, z = p
+    h00, h10, h01, h11 = heights
+    lower = (h10 - h00) / cell, (h11 - h10) / cell
+    upper = (h11 - h01) / cell, (h01 - h00) / cell
+    sunk = []
+    for slope_x, slope_y in (lower, upper):
+        above = z - (h00 + slope_x * x + slope_y * y)
+        sunk.append(select(above < 0.0, 1.0 + 0.0 * z, 0.0 * z))
+        k = above * reciprocal(1.0 + (slope_x * slope_x + slope_y * slope_y))
+        u, v = x + slope_x * k, y + slope_y * k  # foot of the perpendicular
+        if len(sunk) == 1:
+            inside = (u < cell) & (u > v) & (v > 0.0)
+        else:
+            inside = (v < cell) & (v > u) & (u > 0.0)
+        found = Candidate(select(inside, above * k, FAR + 0.0 * z), [-(slope_x * k), -(slope_y * k), k])
+        nearest.any = _choose(found.square < nearest.any.square, found, nearest.any)
+        closer = found.square < nearest.face.square
+        farther = _choose(closer, nearest.face, found)
+        take = _differ(found, nearest.face) & (farther.square < nearest.other.square)
+        nearest.other = _choose(take, farther, nearest.other)
+        nearest.face = _choose(closer, found, nearest.face)
+    slack = -1e-6 * cell  # a centre exactly between two cells belongs to both
+    here = (x > slack) & (x < cell - slack) & (y > slack) & (y < cell - slack)
+    nearest.below = select(here, select(x > y, *sunk), nearest.below)
+    for along_x, along_y, rise in ((1.0, 0.0, h10 - h00), (0.0, 1.0, h01 - h00), (1.0, 1.0, h11 - h00)):
+        dx, dy = along_x * cell, along_y * cell
+        t = (x * dx + y * dy + (z - h00) * rise) * reciprocal((dx * dx + dy * dy) + rise * rise)
+        t = clamp(t, 0.0, 1.0)
+        diff = [x - t * dx, y - t * dy, (z - h00) - t * rise]
+        edge = Candidate(dot(diff, diff), diff)
+        nearest.any = _choose(edge.square < nearest.any.square, edge, nearest.any)
+    return nearest
+
+
+def touch_points(nearest: Nearest, radius: Scalar) -> list[tuple[Scalar, Matrix]]:
+    """Distance and frame of the two contact slots, when all cells are visited."""
+    slots = [_slot(nearest.any, nearest.below, radius)]
+    second = _choose(_differ(nearest.any, nearest.face), nearest.face, nearest.other)
+    dist, frame = _slot(second, nearest.below, radius)
+    distinct = _differ(nearest.any, second) & (second.square < 0.5 * FAR)
+    return [*slots, (select(distinct, dist, 1.0 + 0.0 * dist), frame)]
+
+
+def _choose(condition, a: Candidate, b: Candidate) -> Candidate:
+    diff = [select(condition, x, y) for x, y in zip(a.diff, b.diff, strict=True)]
+    return Candidate(select(condition, a.square, b.square), diff)
+
+
+def _differ(a: Candidate, b: Candidate):
+    """Whether two candidates' normals differ."""
+    product = dot(a.diff, b.diff)
+    return product * abs(product) < SAME * (dot(a.diff, a.diff) * dot(b.diff, b.diff))
+
+
+def _slot(found: Candidate, below: Scalar, radius: Scalar) -> tuple[Scalar, Matrix]:
+    side = 1.0 - 2.0 * below
+    square = dot(found.diff, found.diff)
+    on_surface = square < 1e-12
+    inverse = side * rsqrt(square + 1e-20)
+    up = [0.0, 0.0, 1.0]
+    normal = [select(on_surface, u + 0.0 * x, x) for u, x in zip(up, scale(inverse, found.diff), strict=True)]
+    upright = select(abs(normal[1]) < 0.5, 1.0 + 0.0 * square, 0.0 * square)
+    dist = select(on_surface, 0.0 * square, square * inverse) - radius
+    return dist, [normal, *tangents(normal, upright)]
+
+
+def cells_reached(radius: float, cell: float) -> int:
+    """How many cells along one axis a sphere can reach."""
+    return math.floor(2.0 * radius / cell) + 2
+
+
+def coarse_heights(ground: HeightField, radius: float) -> Tensor:
+    """Upper bound of the heights that a sphere of up to this radius reaches, by coarse cell of its centre.
+
+    A coarse cell is COARSE x COARSE cells; float32, [ceil((nx - 1) / COARSE), ceil((ny - 1) / COARSE)].
+    """
+    heights = torch.from_numpy(ground.heights.copy())[None]
+    reach = math.ceil(radius / ground.cell) + 1
+    window = COARSE + 1 + 2 * reach
+    sizes = [-(-(n - 1) // COARSE) for n in heights.shape[1:]]
+    pad = [reach, window, reach, window]
+    padded = torch.nn.functional.pad(heights, pad, value=-math.inf)
+    return torch.nn.functional.max_pool2d(padded, window, COARSE)[0, : sizes[0], : sizes[1]].contiguous()
+
+
+def height_field(ground: HeightField):
+    """The surface of `eager`: all cells around each sphere, on torch tensors."""
+
+    def surface(centre: Vec, radius: float) -> list[tuple[Scalar, Matrix]]:
+        cell, count = ground.cell, cells_reached(radius, ground.cell)
+        heights = torch.from_numpy(ground.heights.copy()).to(centre[0])
+        x, y = centre[0] - ground.origin[0], centre[1] - ground.origin[1]
+        first = [
+            ((c - radius) / cell).floor().clamp(0, size - 1 - count)
+            for c, size in zip((x, y), heights.shape, strict=True)
+        ]
+        nearest = nothing(x)
+        for i in range(count):
+            for j in range(count):
+                row, column = first[0].long() + i, first[1].long() + j
+                corners = [heights[row + a, column + b] for a, b in ((0, 0), (1, 0), (0, 1), (1, 1))]
+                p = [x - (first[0] + i) * cell, y - (first[1] + j) * cell, centre[2]]
+                nearest = visit_cell(p, corners, cell, nearest)
+        return touch_points(nearest, radius)
+
+    return surface
