@@ -14,8 +14,8 @@ from physics.batched.derived import InverseWeights
 from physics.batched.eager import Solver
 from physics.batched.model import RobotModel, read_model
 from physics.batched.stages import StepCode
-from physics.batched.surface import cells_reached, coarse_heights
 from physics.batched.support import UnsupportedModel
+from physics.batched.surface import cells_reached, coarse_heights
 from physics.scene import Actuation, build_scene
 from robots.config import RobotConfig
 from terrains.ground import Ground, HeightField

@@ -168,7 +168,7 @@ class StepCode:
             f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.cell is not None)}\n"
             f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n"
             f"#define JOINT_ROWS {int(self.dry_friction or self.model.limit is not None)}\n"
-            + (self._surface_source() if self.cell is not None else "")
+            + (self._surface_source(self.cell) if self.cell is not None else "")
             + self.base_code.source()
             + "".join(code.source() for code in self.groups)
             + self.spheres.source()
@@ -418,10 +418,10 @@ class StepCode:
         f.output("frame", flatten([frame for _, frame in slots]))
         return code
 
-    def _surface_source(self) -> str:
-        most = max(cells_reached(s.constants.radius, self.cell) for s in self.model.spheres)
+    def _surface_source(self, cell: float) -> str:
+        most = max(cells_reached(s.constants.radius, cell) for s in self.model.spheres)
         return (
-            f"#define CELL {literal(self.cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
+            f"#define CELL {literal(cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
             + self.surface.source()
         )
 

@@ -74,15 +74,12 @@ def visit_cell(p: Vec, heights: Vec, cell: float, nearest: Nearest) -> Nearest:
     lower = (h10 - h00) / cell, (h11 - h10) / cell
     upper = (h11 - h01) / cell, (h01 - h00) / cell
     sunk = []
-    for slope_x, slope_y in (lower, upper):
+    for (slope_x, slope_y), (more, less) in zip((lower, upper), ((0, 1), (1, 0)), strict=True):
         above = z - (h00 + slope_x * x + slope_y * y)
         sunk.append(select(above < 0.0, 1.0 + 0.0 * z, 0.0 * z))
         k = above * reciprocal(1.0 + (slope_x * slope_x + slope_y * slope_y))
-        u, v = x + slope_x * k, y + slope_y * k  # foot of the perpendicular
-        if len(sunk) == 1:
-            inside = (u < cell) & (u > v) & (v > 0.0)
-        else:
-            inside = (v < cell) & (v > u) & (u > 0.0)
+        foot = x + slope_x * k, y + slope_y * k  # of the perpendicular
+        inside = (foot[more] < cell) & (foot[more] > foot[less]) & (foot[less] > 0.0)
         found = Candidate(select(inside, above * k, FAR + 0.0 * z), [-(slope_x * k), -(slope_y * k), k])
         nearest.any = _choose(found.square < nearest.any.square, found, nearest.any)
         closer = found.square < nearest.face.square
