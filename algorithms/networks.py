@@ -26,6 +26,14 @@ class Dense(nn.Module):
         """Weight [outputs, inputs] and bias [outputs] as they act."""
         return self.weight, self.bias
 
+    def halved_tensors(self) -> tuple[Tensor, Tensor, bool]:
+        """Weight and bias; not halved."""
+        return self.weight, self.bias, False
+
+    def halved_gradients(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the parameters from those of `halved_tensors`."""
+        return weight, bias
+
 
 class MirroredDense(nn.Module):
     """A linear layer that commutes with the mirror, at the cost of an ordinary one and half its parameters.
@@ -37,6 +45,8 @@ class MirroredDense(nn.Module):
 
     index: Tensor
     sign: Tensor
+    to_halves: Tensor
+    from_halves: Tensor
 
     def __init__(self, inputs: int, outputs: int, first: Mirror | None, last: Mirror | None):
         """Give `first` where the input is an observation, `last` where the output is an action or value."""
@@ -56,6 +66,10 @@ class MirroredDense(nn.Module):
         if mirror is not None:
             self.register_buffer("index", mirror[0], persistent=False)
             self.register_buffer("sign", mirror[1], persistent=False)
+        if self.is_first:
+            self.register_buffer("to_halves", parity(self.index, self.sign), persistent=False)
+            squares = self.to_halves.square().sum(0).clamp(min=1.0)  # columns are orthogonal
+            self.register_buffer("from_halves", self.to_halves / squares, persistent=False)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Weight [outputs, inputs] and bias [outputs] as they act."""
@@ -67,6 +81,61 @@ class MirroredDense(nn.Module):
         half = weight.shape[1] // 2
         mirrored = (weight * self.sign)[:, self.index] if self.is_first else weight.roll(half, 1)
         return torch.cat((weight, mirrored), 0), torch.cat((bias, bias))
+
+    def halved_tensors(self) -> tuple[Tensor, Tensor, bool]:
+        """Weight and bias in terms of what the mirror keeps and what it turns around.
+
+        With s = p + q and d = p - q of the two halves p, q of its input (s and d of an observation: see
+        `parity`), a layer's halves are S s + D d + bias and S s - D d + bias: half of the arithmetic.
+
+        Returns:
+            S above D [2 outputs / 2, inputs / 2], bias [outputs / 2], True; or the last layer's plain
+            weight and bias and False.
+        """
+        weight = self.weight
+        if self.is_last:
+            return *self.tensors(), False
+        if self.is_first:
+            return (
+                (weight @ self.from_halves).view(len(weight), 2, -1).transpose(0, 1).flatten(0, 1),
+                self.bias,
+                True,
+            )
+        p, q = weight.chunk(2, 1)
+        return 0.5 * torch.cat((p + q, p - q), 0), self.bias, True
+
+    def halved_gradients(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the parameters from those of `halved_tensors`: the transposed map, by hand."""
+        if self.is_last:
+            p, q = weight.chunk(2, 1)
+            index, sign = self.index, self.sign  # the mirror is its own transpose
+            return p + (q * sign.unsqueeze(1))[index], 0.5 * (bias + bias[index] * sign)
+        even, odd = weight.chunk(2, 0)
+        if self.is_first:
+            return torch.cat((even, odd), 1) @ self.from_halves.T, bias
+        return 0.5 * torch.cat((even + odd, even - odd), 1), bias
+
+
+def parity(index: Tensor, sign: Tensor) -> Tensor:
+    """Matrix P [k, 2 m] with x P = (s, d): coordinates that a mirror keeps, and those whose sign it turns.
+
+    Of a pair that the mirror swaps they are x_i + sign x_j and x_i - sign x_j; m is the larger of the two
+    numbers, missing columns are zero.
+    """
+    size = len(index)
+    mirror = torch.zeros(size, size)
+    mirror[index, torch.arange(size)] = sign.cpu()  # x @ mirror is x in the mirror
+    one = torch.eye(size)
+    parts = []
+    for part in (one + mirror, one - mirror):
+        # each pair gives its column twice (up to sign), a lone coordinate gives 2 or 0
+        first = [c for c in range(size) if c <= index[c] and part[:, c].any()]
+        columns = part[:, first]
+        parts.append(columns / columns.abs().amax(0))
+    most = max(part.shape[1] for part in parts)
+    return torch.cat([nn.functional.pad(part, (0, most - part.shape[1])) for part in parts], 1).to(
+        sign.device
+    )
 
 
 class MLP(nn.Module):
@@ -104,6 +173,20 @@ class MLP(nn.Module):
     def tensors(self) -> list[tuple[Tensor, Tensor]]:
         """Weight [outputs, inputs] and bias [outputs] of each layer as they act."""
         return [layer.tensors() for layer in self._layers]
+
+    def halved_tensors(self) -> list[tuple[Tensor, Tensor, bool]]:
+        """Weight and bias of each layer for half of the arithmetic, see `MirroredDense.halved_tensors`."""
+        return [layer.halved_tensors() for layer in self._layers]
+
+    def halved_gradients(self, gradients: list[tuple[Tensor, Tensor]]) -> None:
+        """Write the parameters' `.grad` from the gradients of `halved_tensors`."""
+        for layer, pair in zip(self._layers, gradients, strict=True):
+            layer.weight.grad, layer.bias.grad = layer.halved_gradients(*pair)
+
+    def halved_input(self, x: Tensor) -> Tensor:
+        """The first layer's input to go with them, [B, inputs or 2 m]."""
+        first = self._layers[0]
+        return x @ first.to_halves if isinstance(first, MirroredDense) else x.contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from algorithms.backprop import Backprop, chunk_size
 from algorithms.config import PPOConfig
+from algorithms.native_update import native_gradients
 from algorithms.networks import ActorCritic
 from algorithms.rollout import RolloutBuffer
 
@@ -102,6 +104,7 @@ class PPO:
         """KL divergence that the learning rate is adapted to, a tensor on the device."""
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate, fused=True)
         self._rows = 0
+        self._native = native_gradients(policy, cfg) if device.type == "cpu" else None
 
     def update(self, rollout: RolloutBuffer, generator: torch.Generator) -> dict[str, Tensor]:
         """One update; returns 0-d tensors for the log, of which `skipped` counts mini-batches left out."""
@@ -112,13 +115,17 @@ class PPO:
         names = ["obs", "actions", "means", "log_probs", "values", "advantages", "returns"]
         names += [] if rollout.critic_obs is rollout.obs else ["critic_obs"]
         flat = {name: getattr(rollout, name).flatten(0, 1) for name in names}
-        self._allocate(flat, batch)
+        if self._native:
+            self._native.begin(flat)
+        else:
+            self._allocate(flat, batch)
+        gradients = self._native or partial(self._gradients, flat)
         old_log_std = policy.log_std.detach().clone()
         totals = torch.zeros(4, device=device)  # surrogate loss, value loss, KL, skipped
         for _ in range(cfg.num_epochs):
             order = torch.randperm(samples, generator=generator, device=device)
             for k in range(cfg.num_mini_batches):
-                terms = self._gradients(flat, order[k * batch : (k + 1) * batch], old_log_std)
+                terms = gradients(order[k * batch : (k + 1) * batch], old_log_std)
                 skipped = self._apply(terms[2], terms.sum())
                 totals[:3] += torch.where(skipped, 0.0, terms)
                 totals[3] += skipped
