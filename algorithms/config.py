@@ -68,6 +68,9 @@ class LearnerConfig:
 
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    average_decay: float = 0.0
+    """Weight of the past, by iteration, in a running average of the policy's weights; 0 for none. The average is
+    what is evaluated, played and exported: it walks more steadily than any policy that large steps pass through."""
     save_interval: int = 50
     """Iterations between checkpoints."""
     eval_envs: int = 128
@@ -80,6 +83,8 @@ class LearnerConfig:
     def validate(self) -> None:
         """Check ranges; ValueError with one sentence that names the field."""
         ppo, policy = self.ppo, self.policy
+        if not 0.0 <= self.average_decay < 1.0:
+            raise ValueError(f"agent.average_decay must lie in [0, 1), not {self.average_decay}")
         for name, value in (
             ("ppo.num_steps", ppo.num_steps),
             ("ppo.num_epochs", ppo.num_epochs),

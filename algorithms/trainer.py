@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import signal
 import time
@@ -92,6 +93,8 @@ class Trainer:
         self.best_score = math.inf
         torch.manual_seed(seed)
         self.policy = make_policy(env, cfg)
+        self.average = copy.deepcopy(self.policy) if cfg.average_decay else None
+        """Running average of the policy's weights, if asked for."""
         self.ppo = PPO(self.policy, cfg.ppo, env.device)
         self.generator = torch.Generator(env.device)
         self.generator.manual_seed(seed)
@@ -181,6 +184,7 @@ class Trainer:
         if self.policy.obs_normaliser is not None and self.policy.critic_normaliser is not None:
             self.policy.obs_normaliser.update(self.rollout.obs.flatten(0, 1))
             self.policy.critic_normaliser.update(self.rollout.critic_obs.flatten(0, 1))
+        self._follow()
         known = (self._finished[2] > 0).expand(2)
         mean = self._finished[:2] / self._finished[2].clamp(min=1.0)
         self._mean_return.copy_(torch.where(known, mean, self._mean_return))
@@ -200,6 +204,13 @@ class Trainer:
         numbers["Perf/samples"] = float(samples * self.iteration)
         self._guard(numbers)
         return numbers
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the policy."""
+        if self.average is not None:
+            mine, policy = self.average.state_dict(), self.policy.state_dict()
+            torch._foreach_lerp_(list(mine.values()), list(policy.values()), 1.0 - self.cfg.average_decay)
 
     def _guard(self, numbers: dict[str, float]) -> None:
         self._bad_updates = self._bad_updates + 1 if numbers["Loss/skipped"] else 0
@@ -248,7 +259,7 @@ class Trainer:
         if self.evaluator is None:
             return
         start = time.perf_counter()
-        self.evaluation = self.evaluator(self.policy)
+        self.evaluation = self.evaluator(self.average or self.policy)
         self.train_time += time.perf_counter() - start
         if self.evaluation["score"] < self.best_score:
             self.best_score = self.evaluation["score"]
@@ -271,6 +282,7 @@ class Trainer:
             "evaluation": self.evaluation,
             "best_score": self.best_score,
             "policy": self.policy.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
             "ppo": self.ppo.state_dict(),
             "env": self.env.state_dict(),
             "generator": self.generator.get_state(),
@@ -285,6 +297,8 @@ class Trainer:
         """Continue exactly where `state_dict` was taken; ValueError where it does not fit."""
         try:
             self.policy.load_state_dict(state["policy"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"] or state["policy"])
         except RuntimeError as error:
             raise ValueError("the checkpoint's networks differ in shape from this configuration's") from error
         self.env.load_state_dict(state["env"])

@@ -141,10 +141,10 @@ def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:
 
 
 def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
-    """The run's policy, ready for inference; ValueError if it does not fit the environment."""
+    """What a run made (the average, if it kept one), for inference; ValueError if it does not fit `env`."""
     policy = make_policy(env, run.cfg.agent)
     try:
-        policy.load_state_dict(run.content["policy"])
+        policy.load_state_dict(run.content.get("average") or run.content["policy"])
     except RuntimeError as error:
         raise ValueError(f"checkpoint {run.checkpoint_path} does not fit task {run.cfg.task}") from error
     return policy.eval()
