@@ -102,21 +102,39 @@ class Gait:
     NOISE = 0.1
     """Standard deviation of the noise of a joint target, rad."""
 
-    def __init__(self, env: LeggedEnv, seed: int = 0):
-        """Draw the robots' phases."""
-        self.env = env
-        self.generator = torch.Generator(env.device)
+    def __init__(self, num_envs: int, stance: Tensor, step_dt: float, seed: int = 0):
+        """Draw the robots' phases.
+
+        Args:
+            num_envs: number of robots N.
+            stance: nominal joint angles, rad, [A].
+            step_dt: time between two targets, s.
+            seed: of phases and noise.
+        """
+        self.stance, self.step_dt, self.step = stance, step_dt, 0
+        self.generator = torch.Generator(stance.device)
         self.generator.manual_seed(seed)
-        self.step = 0
-        phase = torch.rand(env.num_envs, 1, generator=self.generator, device=env.device)
-        leg = torch.arange(env.num_actions, device=env.device) * 4 // env.num_actions
+        phase = torch.rand(num_envs, 1, generator=self.generator, device=stance.device)
+        leg = torch.arange(len(stance), device=stance.device) * 4 // len(stance)
         self._phase = phase + 0.5 * ((leg == 1) | (leg == 2))
+
+    def targets(self) -> Tensor:
+        """Joint targets of the next policy step, rad, [N, A]."""
+        turns = self.FREQUENCY * self.step_dt * self.step + self._phase
+        lift = torch.sin(2.0 * math.pi * turns).clamp(min=0.0) * self.DEPTH
+        noise = torch.randn(lift.shape, generator=self.generator, device=lift.device) * self.NOISE
+        self.step += 1
+        return self.stance * (1.0 + lift) + noise
+
+
+class EnvGait(Gait):
+    """The same as actions of an environment."""
+
+    def __init__(self, env: LeggedEnv):
+        """For all robots of an environment."""
+        super().__init__(env.num_envs, env.default_joint_pos, env.step_dt)
+        self.scale = env.cfg.control.action_scale
 
     def actions(self) -> Tensor:
         """Actions of the next policy step, [N, A]."""
-        env = self.env
-        turns = self.FREQUENCY * env.step_dt * self.step + self._phase
-        lift = torch.sin(2.0 * math.pi * turns).clamp(min=0.0) * self.DEPTH
-        noise = torch.randn(lift.shape, generator=self.generator, device=env.device) * self.NOISE
-        self.step += 1
-        return (env.default_joint_pos * lift + noise) / env.cfg.control.action_scale
+        return (self.targets() - self.stance) / self.scale

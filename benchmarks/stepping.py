@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
-from benchmarks.common import TASK, Gait, Options, Results, Watch, ratio, seconds
+from benchmarks.common import TASK, EnvGait, Options, Results, Watch, ratio, seconds
 from envs.legged_env import LeggedEnv
 from envs.tasks import get_task
 
 
-def walking_env(num_envs: int, warmup: int, options: Options) -> tuple[LeggedEnv, Gait]:
+def walking_env(num_envs: int, warmup: int, options: Options) -> tuple[LeggedEnv, EnvGait]:
     """An environment whose robots trot, each at its own phase."""
     cfg = get_task(TASK).recipe("reference").env()
     env = LeggedEnv(cfg, num_envs, options.engine, num_threads=options.threads)
     env.reset(seed=1)
-    gait = Gait(env)
+    gait = EnvGait(env)
     for _ in range(warmup):
         env.step(gait.actions())
     return env, gait
 
 
-def paired_step(env: LeggedEnv, physics: Watch, gait: Gait) -> tuple[float, float]:
+def paired_step(env: LeggedEnv, physics: Watch, gait: EnvGait) -> tuple[float, float]:
     """Durations of one `env.step`, and of its physics alone, repeated from the same state, s.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from benchmarks.common import Options, Results
 from benchmarks.learning import LearningBenchmark
+from benchmarks.physics import PhysicsBenchmark
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark
 from benchmarks.training import TrainBenchmark
 from benchmarks.updating import UpdateBenchmark
@@ -24,6 +25,11 @@ class Benchmark(Protocol):
 
 
 BENCHMARKS: list[Benchmark] = [
+    PhysicsBenchmark("plane"),
+    PhysicsBenchmark("plane", instruction_set="avx2"),
+    PhysicsBenchmark("plane", targets="random"),
+    PhysicsBenchmark("rough"),
+    PhysicsBenchmark("steps"),
     EngineBenchmark(num_envs=1024),
     EngineBenchmark(num_envs=4096),
     EnvBenchmark(num_envs=1024),

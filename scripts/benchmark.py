@@ -40,7 +40,7 @@ class BenchmarkConfig:
     """Run declared benchmarks; figures are comparable within one run only, so quote ratios."""
 
     suite: str = ""
-    """engine, env, update, train or learning (half an hour); empty for all but learning."""
+    """physics, engine, env, update, train or learning (half an hour); empty for all but learning."""
     json: str = ""
     """File that JSON lines are appended to; empty for benchmarks/results/<suite>.jsonl, or none with --quick."""
     num_threads: int = 2

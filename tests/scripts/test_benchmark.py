@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
-from benchmarks.common import Gait, Options, Watch, interleave, ratio
+from benchmarks.common import EnvGait, Options, Watch, interleave, ratio
 from benchmarks.learning import CountedEnv, LearningBenchmark, Point, compare, final_reward
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark, paired_step, walking_env
 from benchmarks.suites import BENCHMARKS, SLOW, SUITES
@@ -204,7 +204,7 @@ def test_benchmarks_run(
 
 
 def test_declared_benchmarks_are_those_the_project_quotes() -> None:
-    assert SUITES == ("engine", "env", "update", "train", "learning")
+    assert SUITES == ("physics", "engine", "env", "update", "train", "learning")
     updates = [b for b in BENCHMARKS if isinstance(b, UpdateBenchmark)]
     assert {b.samples for b in updates} == {24_576, 98_304}
     assert {b.hidden for b in updates} == {(128, 64, 32), (512, 256, 128)}
@@ -265,5 +265,5 @@ def test_command_refuses_with_one_sentence() -> None:
 
 def test_gait_is_repeatable() -> None:
     env, _ = walking_env(3, 0, ONE_THREAD)
-    first, second = Gait(env, 4), Gait(env, 4)
+    first, second = EnvGait(env), EnvGait(env)
     assert all(torch.equal(first.actions(), second.actions()) for _ in range(3))

@@ -1,0 +1,124 @@
+"""The batched engine beside MuJoCo C: physics steps per second on the same ground, robots and targets."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.common import TASK, Gait, Options, Results, interleave, ratio, seconds
+from envs.tasks import get_task
+from physics import BatchedEngine, Engine, MujocoEngine
+from robots.config import match
+from terrains import Ground, HeightField, Plane
+
+CELL = 0.1
+"""Side of a height field's cells, m."""
+SIZE = 40.0
+"""Side of the height field, m; robots are spread over its inner part."""
+
+
+def make_ground(kind: str) -> Ground:
+    """plane; rough: heights of 0 to 60 mm at random; steps: a chequerboard of 100 mm steps."""
+    if kind == "plane":
+        return Plane()
+    cells = round(SIZE / CELL)
+    if kind == "rough":
+        heights = np.random.default_rng(0).uniform(0.0, 0.06, (cells, cells))
+    else:
+        x, y = np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij")
+        heights = 0.1 * ((x // 4 + y // 5) % 2)
+    return HeightField.centred(heights.astype(np.float32), CELL)
+
+
+class Robots:
+    """Robots on an engine that are given targets, and stood up again when they fall."""
+
+    def __init__(self, engine: Engine, ground: Ground, targets: str):
+        """Spread them over the ground."""
+        robot = get_task(TASK).recipe("reference").env().robot
+        n, random = engine.num_envs, torch.Generator().manual_seed(0)
+        self.engine, self.random_targets = engine, targets == "random"
+        self.stance = torch.tensor([match(robot.default_joint_pos, name) for name in engine.joint_names])
+        self.gait = Gait(n, self.stance, step_dt=4 * engine.timestep)
+        self.random = random
+        self.pos = torch.zeros(n, 3)
+        if isinstance(ground, HeightField):
+            self.pos[:, :2] = (torch.rand(n, 2, generator=random) - 0.5) * 0.8 * SIZE
+            self.pos[:, 2] = torch.as_tensor(ground.height_at(self.pos[:, :2].numpy()))
+        self.pos[:, 2] += robot.init_height
+        self.place(torch.ones(n, dtype=torch.bool))
+
+    def place(self, mask: Tensor) -> None:
+        """Stand robots up where they began."""
+        n = self.engine.num_envs
+        still, quat = torch.zeros(n, 3), torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(n, 4)
+        stance = self.stance.expand(n, -1)
+        self.engine.write_state(mask, self.pos, quat, still, still, stance, torch.zeros_like(stance))
+
+    def step(self) -> float:
+        """One policy step of four substeps; returns its duration, s."""
+        if self.random_targets:
+            noise = torch.randn(self.engine.joint_pos.shape, generator=self.random)
+            targets = self.stance + 0.5 * noise
+        else:
+            targets = self.gait.targets()
+        duration = seconds(lambda: self.engine.step(targets, 4))
+        self.place(self.engine.base_quat[:, 1:3].square().sum(1) > 0.25)  # tilted by more than 60 degrees
+        return duration
+
+
+@dataclass(frozen=True)
+class PhysicsBenchmark:
+    """Physics steps per second, batched and mujoco in turn."""
+
+    suite: ClassVar[str] = "physics"
+    ground: Literal["plane", "rough", "steps"]
+    targets: Literal["trot", "random"] = "trot"
+    """Joint targets like a walking policy's, or noise of 0.5 rad around the stance (many robots then lie)."""
+    instruction_set: str = "native"
+    """Of the batched engine."""
+    num_envs: int = 4096
+    """Robots."""
+    rounds: int = 15
+    """Timed policy steps of each engine."""
+    warmup: int = 40
+    """Policy steps before."""
+
+    def quick(self) -> PhysicsBenchmark:
+        """The same at a size that only shows that it runs."""
+        return replace(self, num_envs=self.num_envs // 64, rounds=3, warmup=5)
+
+    def run(self, options: Options) -> Results:
+        """Measure."""
+        robot, ground = get_task(TASK).recipe("reference").env().robot, make_ground(self.ground)
+        n, threads = self.num_envs, options.threads
+
+        def batched(on: Ground) -> Engine:
+            return BatchedEngine(robot, on, n, num_threads=threads, instruction_set=self.instruction_set)
+
+        grounds: dict[str, tuple[Engine, Ground]] = {
+            "batched": (batched(ground), ground),
+            "mujoco": (MujocoEngine(robot, ground, n, num_threads=threads), ground),
+        }
+        if self.ground != "plane":
+            grounds["plane"] = (batched(Plane()), Plane())
+        robots = {name: Robots(*pair, self.targets) for name, pair in grounds.items()}
+        for crowd in robots.values():
+            for _ in range(self.warmup):
+                crowd.step()
+        calls: dict[str, Callable[[], float]] = {name: crowd.step for name, crowd in robots.items()}
+        times = interleave(calls, self.rounds)
+        results: Results = {
+            f"{name}_steps_per_s": 4 * n / statistics.median(values) for name, values in times.items()
+        }
+        if "plane" in times:
+            results["of_plane"] = ratio(times["plane"], times["batched"])["ratio"]
+        else:
+            results |= {"plane_steps_per_s": results["batched_steps_per_s"], "of_plane": 1.0}
+        return results | ratio(times["mujoco"], times["batched"])
