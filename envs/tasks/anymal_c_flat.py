@@ -100,9 +100,10 @@ TASKS = (
                 agent={
                     "policy": {"symmetry": "equivariant", "init_std": 0.6},
                     "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
+                    "average_decay": 0.97,
                 },
                 num_envs=512,
-                max_iterations=850,
+                max_iterations=600,
             ),
             "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
         },

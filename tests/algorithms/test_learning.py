@@ -38,7 +38,8 @@ def test_the_fast_recipe_reaches_its_targets() -> None:
     trainer = Trainer(env, cfg.agent, None, seed=1)
     trainer.train(cfg.max_iterations, lambda iteration, numbers: None)
     test_env = LeggedEnv(evaluation_config(cfg.env, 20.0), 512, num_threads=threads, seed=1)
-    figures = evaluate(test_env, trainer.policy.mean)
+    assert trainer.average is not None
+    figures = evaluate(test_env, trainer.average.mean)
     assert figures.lin_vel_error <= 0.20
     assert figures.ang_vel_error <= 0.20
     assert figures.falls <= 0.01

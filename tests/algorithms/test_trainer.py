@@ -167,3 +167,33 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
         checkpoint.save(path, {"iteration": lambda: None})
     assert checkpoint.load(path)["iteration"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["model_1.pt"]
+
+
+def test_the_average_follows_the_policy_is_evaluated_saved_and_resumed(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, average_decay=0.75)
+    assert trainer.average is not None
+    seen: list[object] = []
+
+    def evaluate(policy: object) -> dict[str, float]:
+        seen.append(policy)
+        return {"score": 1.0}
+
+    trainer.evaluator = evaluate
+    expected = weights(trainer)
+
+    def follow(iteration: int, numbers: dict[str, float]) -> None:
+        nonlocal expected
+        expected = 0.75 * expected + 0.25 * weights(trainer)
+
+    trainer.train(4, follow)
+    average = torch.cat([p.detach().flatten() for p in trainer.average.parameters()])
+    torch.testing.assert_close(average, expected)
+    assert not torch.equal(average, weights(trainer))
+    assert seen and all(policy is trainer.average for policy in seen)
+
+    resumed = make_trainer(average_decay=0.75)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "model_2.pt"))
+    resumed.train(4, ignore)
+    assert resumed.average is not None
+    for mine, theirs in zip(resumed.average.parameters(), trainer.average.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
