@@ -28,11 +28,10 @@ def make_ground(kind: str) -> Ground:
     if kind == "plane":
         return Plane()
     cells = round(SIZE / CELL)
+    x, y = np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij")
+    heights = 0.1 * ((x // 4 + y // 5) % 2)
     if kind == "rough":
         heights = np.random.default_rng(0).uniform(0.0, 0.06, (cells, cells))
-    else:
-        x, y = np.meshgrid(np.arange(cells), np.arange(cells), indexing="ij")
-        heights = 0.1 * ((x // 4 + y // 5) % 2)
     return HeightField.centred(heights.astype(np.float32), CELL)
 
 
