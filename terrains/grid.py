@@ -1,0 +1,165 @@
+"""Many tiles in one map: a row per difficulty, a column per kind of terrain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from terrains.ground import HeightField
+from terrains.shapes import make_tile
+
+
+@dataclass
+class TerrainConfig:
+    """A map of tiles (Rudin et al. 2021, section 3.2 and its code)."""
+
+    proportions: dict[str, float] = field(
+        default_factory=lambda: {
+            "slope_up": 0.05,
+            "slope_down": 0.05,
+            "rough_slope_up": 0.05,
+            "rough_slope_down": 0.05,
+            "stairs_up": 0.35,
+            "stairs_down": 0.25,
+            "obstacles": 0.2,
+        }
+    )
+    """Shape -> share of the columns; they sum to 1."""
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Shape -> its parameters, where they are not the shape's own."""
+    levels: int = 10
+    """Rows; row i has difficulty i / levels."""
+    columns: int = 20
+    """Columns."""
+    tile_size: float = 8.0
+    """Side of a tile, m."""
+    cell: float = 0.1
+    """Spacing of the vertices, m."""
+    border: float = 5.0
+    """Level ground around the tiles, m."""
+    seed: int = 1
+    """Of everything random in the shapes."""
+
+    def validate(self) -> None:
+        """Check ranges; ValueError with one sentence."""
+        for name, value in (("levels", self.levels), ("columns", self.columns)):
+            if value < 1:
+                raise ValueError(f"terrain.{name} must be at least 1, not {value}")
+        for name, length in (("tile_size", self.tile_size), ("cell", self.cell)):
+            if not 0.0 < length < np.inf:
+                raise ValueError(f"terrain.{name} must be a positive length, not {length}")
+        if self.border < 0.0:
+            raise ValueError(f"terrain.border must not be negative, not {self.border}")
+        shares = self.proportions.values()
+        if not shares or min(shares) < 0.0 or abs(sum(shares) - 1.0) > 1e-6:
+            raise ValueError(
+                f"terrain.proportions must be shares that sum to 1, but they sum to {sum(shares):g}"
+            )
+
+    def column_shapes(self) -> list[str]:
+        """Shape of each column: as many as its share, in the order of `proportions`."""
+        names, ends = list(self.proportions), np.cumsum(list(self.proportions.values()))
+        middles = (np.arange(self.columns) + 0.5) / self.columns
+        return [names[min(int(np.searchsorted(ends, m)), len(names) - 1)] for m in middles]
+
+
+@dataclass(frozen=True)
+class Terrain:
+    """A map and what is known about its tiles."""
+
+    ground: HeightField
+    """Level, column 0, 0 begins at world x = y = 0; x goes along levels, y along columns."""
+    origins: ndarray
+    """Where robots start: the tiles' centres, at the height of the central 2 m x 2 m's top, [levels, columns, 3]."""
+    column_shapes: list[str]
+    """Shape of each column."""
+    tile_size: float
+    """Side of a tile, m."""
+
+    @property
+    def shapes(self) -> list[str]:
+        """The shapes there are, each once, in the order of their columns."""
+        return list(dict.fromkeys(self.column_shapes))
+
+
+def build_terrain(cfg: TerrainConfig) -> Terrain:
+    """Make all tiles and lay them out; the same configuration gives the same map.
+
+    Raises:
+        ValueError: a value out of range, an unknown shape or parameter.
+    """
+    cfg.validate()
+    shapes = cfg.column_shapes()
+    n, edge = round(cfg.tile_size / cfg.cell), round(cfg.border / cfg.cell)
+    heights = np.zeros((cfg.levels * n + 2 * edge, cfg.columns * n + 2 * edge))
+    origins = np.zeros((cfg.levels, cfg.columns, 3))
+    near = max(1, round(1.0 / cfg.cell))
+    middle = slice(max(0, n // 2 - near), n // 2 + near)
+    for level in range(cfg.levels):
+        for column, name in enumerate(shapes):
+            # a generator of its own: a tile does not depend on how many others there are
+            rng = np.random.default_rng((cfg.seed, level, column))
+            parameters = cfg.parameters.get(name)
+            tile = make_tile(name, level / cfg.levels, cfg.tile_size, cfg.cell, rng, parameters)
+            i, j = edge + level * n, edge + column * n
+            heights[i : i + n, j : j + n] = tile
+            centre = ((level + 0.5) * cfg.tile_size, (column + 0.5) * cfg.tile_size)
+            origins[level, column] = (*centre, tile[middle, middle].max())
+    # vertices lie in the middle of their cells, so that tiles of a whole number of cells fit side by side
+    start = -edge * cfg.cell + 0.5 * cfg.cell
+    ground = HeightField(heights.astype(np.float32), cfg.cell, (start, start))
+    return Terrain(ground, origins, shapes, cfg.tile_size)
+
+
+def single_terrain(name: str, difficulty: float, cfg: TerrainConfig | None = None) -> Terrain:
+    """One tile of one shape with the border of `cfg` around it; ValueError as `build_terrain`."""
+    cfg = cfg or TerrainConfig()
+    rng = np.random.default_rng((cfg.seed, 0, 0))
+    tile = make_tile(name, difficulty, cfg.tile_size, cfg.cell, rng, cfg.parameters.get(name))
+    return _one_tile(tile, cfg, name)
+
+
+def load_terrain(path: Path, cfg: TerrainConfig | None = None, scale: float = 1.0) -> Terrain:
+    """A height array from a file as one tile.
+
+    Args:
+        path: NPY with metres [nx, ny], or a greyscale PNG.
+        cfg: cell and border.
+        scale: heights are multiplied by it; of a PNG, the height of white, m.
+
+    Raises:
+        ValueError: a file that cannot be read, or is not a map of finite heights.
+    """
+    cfg = cfg or TerrainConfig()
+    try:
+        if path.suffix.lower() == ".npy":
+            heights = np.load(path, allow_pickle=False)
+        elif path.suffix.lower() == ".png":
+            from matplotlib.image import imread
+
+            heights = imread(path)
+            heights = heights[..., :3].mean(-1) if heights.ndim == 3 else heights
+        else:
+            raise ValueError("neither .npy nor .png")
+    except Exception as error:  # every reader fails in its own way
+        raise ValueError(f"terrain file {path} cannot be read ({error})") from error
+    heights = np.asarray(heights)
+    if heights.ndim != 2 or min(heights.shape) < 2 or not np.isfinite(heights).all():
+        raise ValueError(f"terrain file {path} is not an array [nx, ny] of finite heights")
+    return _one_tile(scale * heights.astype(np.float64), cfg, path.stem)
+
+
+def _one_tile(tile: ndarray, cfg: TerrainConfig, name: str) -> Terrain:
+    edge, cell = round(cfg.border / cfg.cell), cfg.cell
+    heights = np.pad(tile, edge)
+    near = max(1, round(1.0 / cell))
+    i, j = (size // 2 for size in tile.shape)
+    top = tile[max(0, i - near) : i + near, max(0, j - near) : j + near].max()
+    start = -edge * cell + 0.5 * cell
+    origin = [[[tile.shape[0] * cell / 2.0, tile.shape[1] * cell / 2.0, top]]]
+    ground = HeightField(heights.astype(np.float32), cell, (start, start))
+    return Terrain(ground, np.array(origin), [name], max(tile.shape) * cell)

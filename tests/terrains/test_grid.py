@@ -1,0 +1,107 @@
+"""The map: tiles where they belong, the same from the same seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from terrains.grid import Terrain, TerrainConfig, build_terrain, load_terrain, single_terrain
+
+SMALL = TerrainConfig(
+    proportions={"pit": 0.5, "stairs_down": 0.25, "flat": 0.25}, levels=3, columns=4, border=2.0
+)
+
+
+def height(terrain: Terrain, x: float, y: float) -> float:
+    return float(terrain.ground.height_at(np.array([x, y])))
+
+
+def test_tiles_lie_where_their_level_and_column_say() -> None:
+    terrain = build_terrain(SMALL)
+    assert terrain.column_shapes == ["pit", "pit", "stairs_down", "flat"]
+    assert terrain.shapes == ["pit", "stairs_down", "flat"]
+    assert terrain.ground.heights.shape == (3 * 80 + 40, 4 * 80 + 40), "asymmetric: x along levels"
+    for level in range(3):
+        for column, name in enumerate(terrain.column_shapes):
+            x, y, z = terrain.origins[level, column]
+            assert (x, y) == (8.0 * level + 4.0, 8.0 * column + 4.0)
+            assert height(terrain, x, y) == pytest.approx(z, abs=1e-5), "robots start on the ground"
+            if name == "pit":
+                assert z == pytest.approx(-level / 3)
+    assert height(terrain, -1.0, 12.0) == 0.0 and height(terrain, 25.0, 33.0) == 0.0
+
+
+def test_the_seed_makes_the_map_and_a_tile_does_not_depend_on_the_others() -> None:
+    cfg = TerrainConfig(proportions={"obstacles": 1.0}, levels=2, columns=2)
+    one, same = build_terrain(cfg), build_terrain(cfg)
+    assert np.array_equal(one.ground.heights, same.ground.heights)
+    other = build_terrain(dataclasses.replace(cfg, seed=2))
+    assert not np.array_equal(one.ground.heights, other.ground.heights)
+    more = build_terrain(dataclasses.replace(cfg, columns=3))
+    columns = slice(50, 50 + 160)
+    assert np.array_equal(one.ground.heights[50:130, columns], more.ground.heights[50:130, columns])
+
+
+def test_columns_follow_the_proportions() -> None:
+    shapes = TerrainConfig().column_shapes()
+    counts = {name: shapes.count(name) for name in shapes}
+    assert counts == {
+        "slope_up": 1, "slope_down": 1, "rough_slope_up": 1, "rough_slope_down": 1, "stairs_up": 7,
+        "stairs_down": 5, "obstacles": 4,
+    }  # fmt: skip
+
+
+def test_one_tile_with_a_border() -> None:
+    terrain = single_terrain("stairs_up", 1.0, SMALL)
+    assert terrain.origins.shape == (1, 1, 3)
+    assert height(terrain, 4.0, 4.0) == pytest.approx(terrain.origins[0, 0, 2], abs=1e-6)
+    assert terrain.origins[0, 0, 2] < -1.0 and height(terrain, -1.0, 4.0) == 0.0
+
+
+def test_heights_from_files(tmp_path: Path) -> None:
+    heights = np.random.default_rng(0).uniform(0.0, 0.3, (40, 60))
+    np.save(tmp_path / "map.npy", heights)
+    terrain = load_terrain(tmp_path / "map.npy", SMALL)
+    assert np.allclose(terrain.ground.heights[20:60, 20:80], heights)
+    assert terrain.column_shapes == ["map"]
+
+    from matplotlib.image import imsave
+
+    imsave(tmp_path / "map.png", heights / 0.3, cmap="gray", vmin=0.0, vmax=1.0)
+    terrain = load_terrain(tmp_path / "map.png", SMALL, scale=0.3)
+    assert np.allclose(terrain.ground.heights[20:60, 20:80], heights, atol=0.3 / 100)
+
+
+def test_bad_files_get_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "map.npy").write_bytes(b"nothing")
+    np.save(tmp_path / "nan.npy", np.full((4, 4), np.nan))
+    np.save(tmp_path / "line.npy", np.zeros(4))
+    for name in ("map.npy", "missing.npy", "map.txt"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read"):
+            load_terrain(tmp_path / name)
+    for name in ("nan.npy", "line.npy"):
+        with pytest.raises(ValueError, match="not an array .* of finite heights"):
+            load_terrain(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"proportions": {"flat": 0.5}}, "sum to 1, but they sum to 0.5"),
+        ({"proportions": {}}, "sum to 1"),
+        ({"proportions": {"flot": 1.0}}, "unknown terrain shape 'flot'.*Did you mean flat"),
+        ({"levels": 0}, "terrain.levels must be at least 1"),
+        ({"columns": 0}, "terrain.columns must be at least 1"),
+        ({"tile_size": -1.0}, "terrain.tile_size"),
+        ({"tile_size": 2.0}, "platform of 4.0 m fills the tile of 2.0 m"),
+        ({"cell": 0.0}, "terrain.cell"),
+        ({"border": -1.0}, "terrain.border"),
+        ({"parameters": {"pit": {"width": 1.0}}}, "'pit' has no parameter 'width'"),
+    ],
+)
+def test_bad_configurations_get_one_sentence(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_terrain(dataclasses.replace(SMALL, **change))
