@@ -1,6 +1,6 @@
 """Physics engines behind one interface, all built from the same `mujoco.MjModel`."""
 
-from physics.batched import BatchedEngine, NoCompiler, UnsupportedModel
+from physics.batched import BatchedEngine, NoCompiler, NoCuda, UnsupportedModel
 from physics.engine import Engine
 from physics.mujoco_engine import MujocoEngine
 from physics.scene import build_scene
@@ -29,17 +29,20 @@ def make_engine(
         raise ValueError(
             f"unknown engine {name!r}; choose from {', '.join(ENGINES)}.{nearest(name, ENGINES)}"
         )
-    if device != "cpu":
-        raise ValueError(f"the engines of this version run on the CPU, not on {device!r}; use --device cpu")
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"engines run on cpu or cuda, not on {device!r}")
+    if kind == "cuda" and name == "mujoco":
+        raise ValueError("engine 'mujoco' runs on the CPU only; use --engine batched, or --device cpu")
     why = "as asked"
     if name != "mujoco":
         try:
-            engine = BatchedEngine(robot, ground, num_envs, timestep, num_threads=num_threads)
+            engine = BatchedEngine(robot, ground, num_envs, timestep, num_threads=num_threads, device=device)
             return engine, "batched (" + (
                 "as asked" if name == "batched" else "the fastest for this robot"
             ) + ")"
-        except (UnsupportedModel, NoCompiler) as error:
-            if name == "batched":
+        except (UnsupportedModel, NoCompiler, NoCuda) as error:
+            if name == "batched" or kind == "cuda":
                 raise ValueError(str(error)) from error
             why = f"not batched: {error}"
     return MujocoEngine(robot, ground, num_envs, timestep, num_threads=num_threads), f"mujoco ({why})"

@@ -82,8 +82,8 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
         key = "\0".join([source, *flags, *parallel, compiler, version, cpu_features()])
         folder = cache_folder()
         library = folder / f"batched_{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
-        if not library.exists():
-            try:
+        try:
+            if not library.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
                     code, out = Path(scratch) / "engine.cpp", Path(scratch) / "engine.so"
@@ -95,14 +95,18 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
                         message = next((x for x in lines if "error" in x), "no message")
                         continue
                     os.replace(out, library)
-            except OSError as error:
-                raise NoCompiler(f"cannot write compiled code to {folder}: {error}") from error
-        return ctypes.CDLL(str(library))
+            return ctypes.CDLL(str(library))
+        except OSError as error:
+            raise NoCompiler(f"cannot keep compiled code in {folder}: {error}") from error
     raise NoCompiler(f"{compiler} fails: {message}")
 
 
 def cpu_source(generated: str) -> str:
     """The whole C++ program from a robot's generated code."""
-    parts = [NATIVE / name for name in ("cpu.h", "driver.h", "cpu_main.h")]
-    cpu, driver, main = (part.read_text() for part in parts)
+    cpu, driver, main = native("cpu.h", "driver.h", "cpu_main.h")
     return cpu + generated + driver + main
+
+
+def native(*names: str) -> list[str]:
+    """The hand-written parts of the compiled program."""
+    return [(NATIVE / name).read_text() for name in names]

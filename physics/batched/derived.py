@@ -15,13 +15,14 @@ from torch import Tensor
 class InverseWeights:
     """Both for any number of robots that differ in base mass, base centre of mass and armature."""
 
-    def __init__(self, model: mujoco.MjModel, base: int, bodies: list[int]):
+    def __init__(self, model: mujoco.MjModel, base: int, bodies: list[int], device: torch.device):
         """Evaluate the reference pose.
 
         Args:
             model: the scene.
             base: body of the free joint.
             bodies: bodies whose translational weight is asked for.
+            device: where they are computed.
         """
         data = mujoco.MjData(model)
         data.qpos[:] = model.qpos0
@@ -37,23 +38,22 @@ class InverseWeights:
         mujoco.mju_quat2Mat(unit, model.body_iquat[base])
         axes = unit.reshape(3, 3)
         inertia = axes @ np.diag(model.body_inertia[base]) @ axes.T / model.body_mass[base]
-        self._rot = torch.from_numpy(rot.reshape(3, 3).copy())
-        self._unit_inertia = torch.from_numpy(inertia)
-        own = self._base_block(
-            torch.tensor([model.body_mass[base]]), torch.from_numpy(model.body_ipos[base : base + 1].copy())
-        )[0]
+        self._rot = torch.from_numpy(rot.reshape(3, 3).copy()).to(device)
+        self._unit_inertia = torch.from_numpy(inertia).to(device)
+        own_mass = torch.tensor([model.body_mass[base]], device=device)
+        own = self._base_block(own_mass, torch.tensor(model.body_ipos[base : base + 1], device=device))[0]
         mass[6:, 6:] -= np.diag(model.dof_armature[6:])
-        self._rest = torch.from_numpy(mass)
+        self._rest = torch.from_numpy(mass).to(device)
         self._rest[:6, :6] -= own
-        self._jacobians = torch.from_numpy(jacobians)
+        self._jacobians = torch.from_numpy(jacobians).to(device)
         self._on_base = [i for i, body in enumerate(bodies) if body == base]
 
     def _base_block(self, mass: Tensor, com: Tensor) -> Tensor:
         """Mass matrix [n, 6, 6] of the base alone in MuJoCo's coordinates (linear world, angular base frame)."""
         n, skew = len(mass), _skew(com)
-        block = torch.zeros(n, 6, 6, dtype=torch.float64)
+        block = torch.zeros(n, 6, 6, dtype=torch.float64, device=mass.device)
         m = mass.view(n, 1, 1)
-        block[:, :3, :3] = m * torch.eye(3, dtype=torch.float64)
+        block[:, :3, :3] = m * torch.eye(3, dtype=torch.float64, device=mass.device)
         block[:, :3, 3:] = -m * (self._rot @ skew)
         block[:, 3:, :3] = block[:, :3, 3:].transpose(1, 2)
         block[:, 3:, 3:] = m * (self._unit_inertia - skew @ skew)

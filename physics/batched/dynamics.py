@@ -106,11 +106,15 @@ def newton_euler(mass: Scalar, h: Vec, inertia: Vec, w: Vec, v: Vec, alpha: Vec,
 
 
 def base_inertial(base: Base, rot: Matrix, inputs: BaseInputs, constants: BaseConstants) -> Inertial:
-    """Inertia and bias force of the base alone, outside forces taken off."""
+    """Inertia and bias force of the base and what is fixed to it, outside forces taken off."""
     unit = scale(inputs.mass, constants.unit_inertia)
-    h, inertia = rigid_body(rot, [0.0] * 3, inputs.mass, inputs.com, unit)
+    mass, (h, inertia) = inputs.mass, rigid_body(rot, [0.0] * 3, inputs.mass, inputs.com, unit)
+    if constants.fixed_mass:
+        fixed = constants.fixed_mass, constants.fixed_com, constants.fixed_inertia
+        more_h, more_inertia = rigid_body(rot, [0.0] * 3, *fixed)
+        mass, h, inertia = mass + constants.fixed_mass, add(h, more_h), add(inertia, more_inertia)
     still, rest = [0.0] * 3, scale(-1.0, inputs.gravity)
-    torque, force = newton_euler(inputs.mass, h, inertia, base.ang_vel, still, still, rest)
+    torque, force = newton_euler(mass, h, inertia, base.ang_vel, still, still, rest)
     lever = matvec(rot, inputs.com)
     outside = add(inputs.torque, cross(lever, inputs.force))
     return Inertial(inertia, h, sub(torque, outside), sub(force, inputs.force))

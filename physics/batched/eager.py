@@ -49,7 +49,7 @@ from physics.batched.records import (
 )
 from physics.batched.scalars import Scalar, Vec, clamp
 
-Surface = Callable[[Vec, float], list[tuple[Scalar, Matrix]]]
+Surface = Callable[[Vec, Scalar], list[tuple[Scalar, Matrix]]]
 """World position of a sphere's centre and its radius -> (distance, frame) of each contact slot."""
 
 
@@ -59,11 +59,13 @@ class Solver:
     quadratic part| + absolute, or after `iterations`."""
 
     iterations: int = 20
-    relative: float = 1e-6
+    relative: float = 1e-8
     noise: float = 1e-6
     absolute: float = 1e-6
 
 
+SEARCH_FROM = 5
+"""Iteration of Newton's method from which on the step's length is searched for, not taken from one tangent."""
 EXACT = Solver(iterations=50, relative=1e-13, noise=1e-15, absolute=1e-15)
 """For float64."""
 
@@ -157,7 +159,8 @@ class _Step:
                 setattr(self.inertial, name, add(getattr(self.inertial, name), [x.sum(0) for x in value]))
             self.limbs.append(limb)
             num_limbs, _, num_spheres = group.shape
-            table = torch.tensor(group.sphere_constants.varying).to(like).view(num_limbs, num_spheres, -1, 1)
+            varying = group.sphere_constants.varying
+            table = torch.tensor(varying).to(like).view(num_limbs, num_spheres, varying.shape[1], 1)
             touches = []
             for s in range(num_spheres):
                 sphere: SphereConstants = group.sphere_constants.record(iter(table[:, s].unbind(1)))
@@ -197,14 +200,21 @@ class _Step:
         like = self.state.base.pos[0]
         going = torch.ones_like(like, dtype=torch.bool)
         iterations, gradient = torch.zeros_like(like), torch.zeros_like(like)
-        for _ in range(solver.iterations):
+        for iteration in range(solver.iterations):
             iterations = iterations + going
-            step, left, curvature, scale = self._newton_step()
-            length = torch.where(going, clamp(1.0 - left / torch.clamp(curvature, min=1e-10), 0.0, 4.0), 0.0)
-            self._advance(step, length)
+            step, start, bend = self._newton_step()
+            left, curvature = self._slope(start, bend, torch.ones_like(like))
+            length = clamp(1.0 - left / torch.clamp(curvature, min=1e-10), 0.0, 4.0)
+            bound = solver.relative * curvature + solver.noise * start.abs() + solver.absolute
+            still = going & (left.abs() > bound)  # false for a robot that is not finite
+            behind = (left > 0.0) & (length < 0.02)
+            unsure = still & behind if iteration < SEARCH_FROM else still
+            if bool(unsure.any()):
+                first = torch.where(behind, 0.5, length)
+                length = torch.where(unsure, self._search(start, bend, left, first), length)
+            self._advance(step, torch.where(going, length, 0.0))
             gradient = torch.where(going, left.abs(), gradient)
-            bound = solver.relative * curvature + solver.noise * scale.abs() + solver.absolute
-            going = going & (left.abs() > bound)  # false for a robot that is not finite
+            going = still
             if not bool(going.any()):
                 break
         report = Report(
@@ -217,7 +227,7 @@ class _Step:
         return self._integrate(), report
 
     def _newton_step(self):
-        """Newton step of the base; slope and curvature at its end; slope of the quadratic part at its start."""
+        """Newton step of the base; slope and curvature of the quadratic part at its start."""
         system, factors = BaseSystem([0.0] * 21, [0.0] * 6), []
         for limb, acc, touches in zip(self.limbs, self.joint_acc, self.touches, strict=True):
             block, coupling, gradient, share = limb_system(limb, self.base_acc, acc)
@@ -235,17 +245,36 @@ class _Step:
         for limb, acc, change in zip(self.limbs, self.joint_acc, self.joint_step, strict=True):
             own = limb_slope(limb, self.base_acc, acc, step, change)
             slope, curvature = slope + own[0].sum(0), curvature + own[1].sum(0)
-        quadratic = slope
-        slope = slope + curvature  # of the quadratic part, at the step's end
-        one = torch.ones_like(slope)
-        for limb, acc, change in zip(self.limbs, self.joint_acc, self.joint_step, strict=True):
-            own = limb_rows_slope(limb, acc, change, one)
-            slope, curvature = slope + _sum(own[0]), curvature + _sum(own[1])
         for touch, _, change in self._all_touches():
             touch.change = contact_rows(touch.contact, step, change)
-            own = contact_slope(touch.contact, touch.residual, touch.change, one)
+        return step, slope, curvature
+
+    def _slope(self, start: Tensor, bend: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and curvature of the cost where a part `at` of the step is taken."""
+        slope, curvature = start + at * bend, bend
+        for limb, acc, change in zip(self.limbs, self.joint_acc, self.joint_step, strict=True):
+            own = limb_rows_slope(limb, acc, change, at)
             slope, curvature = slope + _sum(own[0]), curvature + _sum(own[1])
-        return step, slope, curvature, quadratic
+        for touch, _, _ in self._all_touches():
+            own = contact_slope(touch.contact, touch.residual, touch.change, at)
+            slope, curvature = slope + _sum(own[0]), curvature + _sum(own[1])
+        return slope, curvature
+
+    def _search(self, start: Tensor, bend: Tensor, left: Tensor, first: Tensor) -> Tensor:
+        """Where along the step the slope is 0: Newton's method from `first`, kept in bounds by bisection.
+
+        A tangent alone is not enough where rows change sides within the step, as that of a joint that dry friction
+        stops: it may point behind the start, and Newton's method may go in circles.
+        """
+        beyond = left < 0.0
+        low, high = torch.where(beyond, 1.0, 0.0 * left), torch.where(beyond, 4.0, 1.0 + 0.0 * left)
+        at = first
+        for _ in range(4):
+            left, curvature = self._slope(start, bend, at)
+            low, high = torch.where(left < 0.0, at, low), torch.where(left < 0.0, high, at)
+            tangent = at - left / curvature
+            at = torch.where((tangent >= low) & (tangent <= high), tangent, 0.5 * (low + high))
+        return at
 
     def _advance(self, step: Vec, length: Tensor) -> None:
         self.base_acc = axpy(length, step, self.base_acc)

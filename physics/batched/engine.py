@@ -1,4 +1,4 @@
-"""MuJoCo's physics for legged robots on SIMD lanes: `physics.engine.Engine` on generated code."""
+"""MuJoCo's physics for legged robots on SIMD lanes or a GPU: `physics.engine.Engine` on generated code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from physics.batched.compiler import build, cpu_source
 from physics.batched.cpu import CpuStepper
+from physics.batched.cuda import CudaStepper, find_device, limb_threads
 from physics.batched.derived import InverseWeights
 from physics.batched.eager import Solver
 from physics.batched.model import RobotModel, read_model
@@ -44,6 +45,7 @@ class BatchedEngine:
         num_threads: int = 0,
         instruction_set: str = "native",
         solver: Solver | None = None,
+        device: str = "cpu",
     ):
         """Read the scene, compile its code (or load it) and stand every robot at the origin.
 
@@ -56,10 +58,12 @@ class BatchedEngine:
             num_threads: threads, 0 for one per core.
             instruction_set: one of `compiler.INSTRUCTION_SETS`.
             solver: tolerances of Newton's method.
+            device: cpu, cuda or cuda:N.
 
         Raises:
             UnsupportedModel: the scene holds something that this engine does not compute.
             NoCompiler: there is no working C++ compiler.
+            NoCuda: there is no such CUDA device, or no packages to compile for it.
         """
         self.model = model = build_scene(robot, ground, timestep, actuation)
         self.robot_model: RobotModel = read_model(model)
@@ -68,7 +72,7 @@ class BatchedEngine:
         if isinstance(ground, HeightField):
             self._check_size(ground)
         self.num_envs = num_envs
-        self.device = torch.device("cpu")
+        self.device = find_device(device)
         self.timestep = timestep
         self.actuation = actuation
         self.num_threads = num_threads or len(os.sched_getaffinity(0))
@@ -78,9 +82,9 @@ class BatchedEngine:
         self._sphere_group, self._sphere_foot = self._label_spheres(robot)
         self._bodies = sorted({s.body for s in self.robot_model.spheres})
         self._sphere_body = [self._bodies.index(s.body) for s in self.robot_model.spheres]
-        self._inverse_weights = InverseWeights(model, self.robot_model.base_body, self._bodies)
-        self._compile(dry_friction=bool(model.dof_frictionloss.any()))
+        self._inverse_weights = InverseWeights(model, self.robot_model.base_body, self._bodies, self.device)
         self._allocate(len(robot.feet))
+        self._compile(dry_friction=bool(model.dof_frictionloss.any()))
         self._stand()
 
     # ------------------------------------------------------------------ construction
@@ -119,7 +123,13 @@ class BatchedEngine:
             dry_friction,
         )
         self._dry_friction = dry_friction
-        self._library = build(cpu_source(code.source()), self._instruction_set)
+        self._stepper: CpuStepper | CudaStepper
+        if self.device.type == "cuda":
+            threads = limb_threads(self.robot_model)
+            self._stepper = CudaStepper(code.source(), threads, self._arrays, self.ground)
+        else:
+            library = build(cpu_source(code.source()), self._instruction_set)
+            self._stepper = CpuStepper(library, self._arrays, self.ground)
 
     def _allocate(self, num_feet: int) -> None:
         n, joints, groups = self.num_envs, len(self.joint_names), len(self.contact_groups)
@@ -147,7 +157,8 @@ class BatchedEngine:
             "gradient": 1,
             "bad": 1,
         }
-        self._arrays = {name: torch.zeros(rows, stride) for name, rows in sizes.items()}
+        device = self.device
+        self._arrays = {name: torch.zeros(rows, stride, device=device) for name, rows in sizes.items()}
         self._own = {name: array[:, :n] for name, array in self._arrays.items()}
         own = self._own
         self.base_pos, self.base_quat = own["base"][:3].T, own["base"][3:7].T
@@ -161,24 +172,23 @@ class BatchedEngine:
         self.base_mass = own["base_inputs"][0]
         self.gravity, self.base_wrench = own["base_inputs"][4:7].T, own["base_inputs"][7:].T
         self.solver_iterations, self.solver_gradient = own["iterations"][0], own["gradient"][0]
-        self.bad = torch.zeros(n, dtype=torch.bool)
-        self.total_mass = torch.zeros(n)
+        self.bad = torch.zeros(n, dtype=torch.bool, device=device)
+        self.total_mass = torch.zeros(n, device=device)
         if isinstance(self.ground, HeightField):
             radius = max(s.constants.radius for s in self.robot_model.spheres)
-            self._arrays["heights"] = torch.from_numpy(self.ground.heights.copy())
-            self._arrays["coarse"] = coarse_heights(self.ground, radius)
+            self._arrays["heights"] = torch.from_numpy(self.ground.heights.copy()).to(device)
+            self._arrays["coarse"] = coarse_heights(self.ground, radius).to(device)
         self._joint_inputs = own["joint_inputs"].unflatten(0, (7, joints))
-        self._stepper = CpuStepper(self._library, self._arrays, self.ground)
 
     def _stand(self) -> None:
         """Everything as the model has it."""
         model, base = self.model, self.robot_model.base_body
         limits = np.where(model.jnt_limited[1:, None], model.jnt_range[1:], [-np.inf, np.inf])
-        self.joint_pos_limits = torch.tensor(limits, dtype=torch.float32)
+        self.joint_pos_limits = torch.tensor(limits, dtype=torch.float32, device=self.device)
         self._arrays["base"][3] = 1.0
         inputs = self._arrays["base_inputs"]
         inputs[0] = model.body_mass[base]
-        inputs[1:4] = torch.tensor(model.body_ipos[base]).unsqueeze(1)
+        inputs[1:4].copy_(torch.tensor(model.body_ipos[base]).unsqueeze(1))
         self.gravity.copy_(torch.tensor(model.opt.gravity))
         gains = -model.actuator_biasprm
         values = (
@@ -218,7 +228,6 @@ class BatchedEngine:
         if previous_targets is not None and switch_substep is not None:
             own["previous"].copy_(previous_targets.T)
             own["switch_substep"].copy_(switch_substep)
-        self._arrays["sphere_force"].zero_()
         self._stepper(num_substeps, self.solver, self.num_threads, delayed)
         torch.gt(own["bad"][0], 0.0, out=self.bad)
 
@@ -265,8 +274,9 @@ class BatchedEngine:
             if name in params:
                 self._joint_inputs[i].copy_(torch.where(mask, params[name].T, self._joint_inputs[i]))
         if "friction" in params:
-            floor = torch.tensor([max(s.friction_floor, MIN_FRICTION) for s in self.robot_model.spheres])
-            friction = torch.maximum(params["friction"].unsqueeze(0), floor.unsqueeze(1))
+            floors = [max(s.friction_floor, MIN_FRICTION) for s in self.robot_model.spheres]
+            floor = torch.tensor(floors, device=self.device).unsqueeze(1)
+            friction = torch.maximum(params["friction"].unsqueeze(0), floor)
             own["friction"].copy_(torch.where(mask, friction, own["friction"]))
         if not {"base_mass", "base_com", "armature", "friction"}.isdisjoint(params):
             self._derive(mask)
@@ -287,7 +297,6 @@ class BatchedEngine:
         """Dry friction costs time, so code for it is made only when some joint has it."""
         if not self._dry_friction and self._joint_inputs[JOINT_PARAMS.index("friction_loss")].any():
             self._compile(dry_friction=True)
-            self._stepper = CpuStepper(self._library, self._arrays, self.ground)
 
     def state_dict(self) -> dict[str, Tensor]:
         """See `Engine.state_dict`."""

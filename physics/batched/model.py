@@ -88,7 +88,10 @@ def read_model(model: mujoco.MjModel) -> RobotModel:
     base = check(model)
     reader = _Reader(model, find_ground(model))
     parts, starts = reader.rigid_parts(base)
-    mass, _, inertia = reader.lump(parts)
+    mass, _, inertia = reader.lump(parts[:1])
+    if not mass:
+        raise UnsupportedModel(f"body {name_of(model, MJ.mjOBJ_BODY, base)!r} has no mass of its own")
+    fixed_mass, fixed_com, fixed_inertia = reader.lump(parts[1:])
     limbs = [reader.limb(start) for start in starts]
     shapes: dict[tuple[int, int], list[_Limb]] = {}
     for limb in limbs:
@@ -97,7 +100,13 @@ def read_model(model: mujoco.MjModel) -> RobotModel:
     plane = model.geom_type[reader.ground] == mujoco.mjtGeom.mjGEOM_PLANE
     return RobotModel(
         base_body=base,
-        base=BaseConstants(_symmetric(inertia / mass), sum(x.mass for limb in limbs for x in limb.links)),
+        base=BaseConstants(
+            _symmetric(inertia / mass),
+            fixed_mass + sum(x.mass for limb in limbs for x in limb.links),
+            fixed_mass,
+            fixed_com.tolist(),
+            _symmetric(fixed_inertia),
+        ),
         groups=[_group(members) for members in shapes.values()],
         base_spheres=base_spheres,
         base_sphere_constants=Constants([s.constants for s in base_spheres]),
@@ -106,7 +115,9 @@ def read_model(model: mujoco.MjModel) -> RobotModel:
         limit=reader.soft(model.jnt_solref[1:], model.jnt_solimp[1:], "joint limits")
         if model.jnt_limited.any()
         else None,
-        friction=reader.soft(model.dof_solref[6:], model.dof_solimp[6:], "dry friction of joints"),
+        friction=reader.soft(
+            model.dof_solref[6:], model.dof_solimp[6:], "dry friction of joints", has_depth=False
+        ),
         impedance_power=reader.power,
         ground=reader.ground,
         ground_height=float(model.geom_pos[reader.ground, 2]) if plane else 0.0,
@@ -158,8 +169,8 @@ class _Reader:
         """Mass, centre of mass and inertia about it of bodies that are fixed together."""
         model = self.model
         mass = float(sum(model.body_mass[body] for body, _, _ in parts))
-        if mass <= 0.0:
-            raise UnsupportedModel(f"body {name_of(model, MJ.mjOBJ_BODY, parts[0][0])!r} has no mass")
+        if not mass:
+            return 0.0, np.zeros(3), np.zeros((3, 3))
         coms = [pos + rot @ model.body_ipos[body] for body, pos, rot in parts]
         com = sum(model.body_mass[body] * c for (body, _, _), c in zip(parts, coms, strict=True)) / mass
         inertia = np.zeros((3, 3))
@@ -231,7 +242,7 @@ class _Reader:
                     mixed = share * solref + (1 - share) * other
                     solref = mixed if positive else np.minimum(solref, other)
                     solimp = share * solimp + (1 - share) * model.geom_solimp[ground]
-                soft = self.soft(solref[None], solimp[None], name_of(model, MJ.mjOBJ_GEOM, geom))
+                soft = self.soft(solref[None], solimp[None], f"geom {name_of(model, MJ.mjOBJ_GEOM, geom)!r}")
                 constants = SphereConstants(
                     (pos + rot @ model.geom_pos[geom] - anchor).tolist(),
                     float(model.geom_size[geom, 0]),
@@ -247,26 +258,30 @@ class _Reader:
                 found.append(Sphere(geom, body, link, floor, constants))
         return found
 
-    def soft(self, solref: np.ndarray, solimp: np.ndarray, what: str) -> SoftConstants:
+    def soft(
+        self, solref: np.ndarray, solimp: np.ndarray, what: str, has_depth: bool = True
+    ) -> SoftConstants:
         """Stiffness, damping and impedance from solref and solimp rows that must all be the same.
 
-        MuJoCo's documentation, Modeling, "Solver parameters".
+        Dry friction has no depth, so that the power of its impedance does not matter. MuJoCo's documentation,
+        Modeling, "Solver parameters".
         """
         if (solref != solref[0]).any() or (solimp != solimp[0]).any():
             raise UnsupportedModel(f"{what} have different solref or solimp")
         start, end, width, middle, power = (float(x) for x in solimp[0])
         start, end, middle = (float(np.clip(x, 1e-4, 0.9999)) for x in (start, end, middle))
-        if width <= 1e-15 or start == end:
-            start = end = 0.5 * (start + end)
-        if power != round(power) or power < 1 or (self.power and power != self.power):
-            raise UnsupportedModel(f"{what}: solimp powers are not one and the same whole number")
-        self.power = int(power)
+        if has_depth:
+            if power != round(power) or power < 1 or (self.power and power != self.power):
+                raise UnsupportedModel(f"{what}: solimp powers are not one and the same whole number")
+            self.power = int(power)
         first, second = (float(x) for x in solref[0])
         if first > 0.0:
             time = max(first, 2.0 * float(self.model.opt.timestep))
             stiffness, damping = 1.0 / (end * time * second) ** 2, 2.0 / (end * time)
         else:
             stiffness, damping = -first / end**2, -second / end
+        if width <= 1e-15 or start == end:
+            start = end = 0.5 * (start + end)
         return SoftConstants(stiffness, damping, start, end, max(width, 1e-15), middle)
 
 

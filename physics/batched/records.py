@@ -57,7 +57,13 @@ class BaseConstants:
     unit_inertia: Vec
     """Inertia about the centre of mass for 1 kg, symmetric, base frame, m^2."""
     limb_mass: Scalar
-    """Mass of all limbs, kg."""
+    """Mass of all limbs and of bodies fixed to the base, kg."""
+    fixed_mass: Scalar
+    """Mass of bodies fixed to the base, kg."""
+    fixed_com: Vec
+    """Their centre of mass, base frame, m."""
+    fixed_inertia: Vec
+    """Their inertia about it, symmetric, base frame."""
 
 
 @dataclass
@@ -271,7 +277,7 @@ class Constants:
     def __init__(self, records: list[Any]):
         """From one record each, all of one shape."""
         self.template = records[0] if records else None
-        table = np.array([flatten(record) for record in records], dtype=np.float64)
+        table = np.array([flatten(record) for record in records]) if records else np.zeros((0, 0))
         self._uniform = [bool((column == column[0]).all()) for column in table.T]
         self._first = table[0] if len(table) else table
         self.varying = table[:, [not uniform for uniform in self._uniform]] if len(table) else table

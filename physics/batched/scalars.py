@@ -58,8 +58,8 @@ def maximum(a: Scalar, b: Scalar) -> Scalar:
 
 
 def clamp(x: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    """x, but not below `low` nor above `high`."""
-    return minimum(maximum(x, low), high)
+    """x, but not below `low` nor above `high`; NaN stays NaN, so that a robot that lost its numbers is seen."""
+    return select(x < low, low, select(x > high, high, x))
 
 
 def absolute(x: Scalar) -> Scalar:

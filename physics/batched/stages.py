@@ -62,8 +62,21 @@ BASE = Base(zeros(3), zeros(4), zeros(3), zeros(3))
 BASE_INPUTS = BaseInputs(0.0, zeros(3), zeros(3), zeros(3), zeros(3))
 INERTIAL = Inertial(zeros(6), zeros(3), zeros(3), zeros(3))
 SYSTEM = BaseSystem(zeros(21), zeros(6))
+LINK = Link(zeros(3, 3), zeros(3), zeros(3))
 PLANE_FRAME = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
 """Normal and tangents of level ground, as MuJoCo chooses them."""
+
+NO_SPHERES = "".join(
+    f"template <class... T> INLINE void {name}(const T&...) {{}}\n"
+    for name in ("centre", "contact", "residual", "rows", "add", "slope", "force", "motion")
+) + "".join(
+    f"INLINE const {kind}* sphere_{name}(int) {{ return nullptr; }}\n"
+    for kind, name in (
+        ("float", "constants"), ("float", "radius"), ("int", "link"), ("int", "cells"), ("int", "group"),
+        ("int", "foot"),
+    )
+)  # fmt: skip
+"""Names that the driver's loops over a limb's spheres must find where there are none."""
 
 
 class Layout:
@@ -94,6 +107,8 @@ class Code:
         self.name = name
         self.sizes: dict[str, int] = {}
         self.stages: list[Function] = []
+        self.extra = ""
+        """More C for the struct."""
         self._tables: list[str] = []
         self._rows: list[str] = []
 
@@ -115,7 +130,7 @@ class Code:
     def source(self) -> str:
         """The C of tables and struct."""
         sizes = [f"static constexpr int {name} = {value};\n" for name, value in self.sizes.items()]
-        body = "".join(sizes + self._rows + [stage.source() for stage in self.stages])
+        body = "".join(sizes + self._rows + [stage.source() for stage in self.stages]) + self.extra
         return "".join(self._tables) + f"struct {self.name} {{\n{body}}};\n"
 
 
@@ -141,6 +156,7 @@ class StepCode:
         """
         self.model, self.cell, self.dry_friction = model, cell, dry_friction
         self._sphere_group, self._sphere_foot = iter(sphere_group), iter(sphere_foot)
+        self._num_groups = max(sphere_group, default=-1) + 1
         self._num_spheres = 0
         self.slots = 1 if cell is None else 2
         self.base_code = Code("BaseStages")
@@ -159,21 +175,16 @@ class StepCode:
     def source(self) -> str:
         """Everything robot-specific that `native/driver.h` needs."""
         groups = [code.name for code in self.groups]
-        members = "".join(f"  Limb<{g}> limbs{i}[{g}::limbs / LIMB_THREADS];\n" for i, g in enumerate(groups))
-        visits = "".join(
-            f"  for (int i = 0; i < {g}::limbs / LIMB_THREADS; ++i) visit(robot.limbs{i_}[i], i);\n"
-            for i_, g in enumerate(groups)
-        )
+        each = " ".join(f"DO({i}, {name})" for i, name in enumerate(groups))
         return (
             f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.cell is not None)}\n"
-            f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n"
+            f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n#define GROUPS {self._num_groups}\n"
             f"#define JOINT_ROWS {int(self.dry_friction or self.model.limit is not None)}\n"
             + (self._surface_source(self.cell) if self.cell is not None else "")
             + self.base_code.source()
             + "".join(code.source() for code in self.groups)
             + self.spheres.source()
-            + "#define LIMB_MEMBERS \\\n" + members.replace("\n", " \\\n") + "\n"
-            + "#define VISIT_LIMBS \\\n" + visits.replace("\n", " \\\n") + "\n"
+            + f"#define EACH_GROUP(DO) {each}\n"
         )  # fmt: skip
 
     # ------------------------------------------------------------------ base
@@ -227,7 +238,7 @@ class StepCode:
         rot = unflatten(zeros(3, 3), iter(f.input("rot", 9)))
         state = joints.load(f, "joints")
         chain = links(rot, state.pos, group.link_constants.record(iter(f.constants("k", spread))))
-        link = Layout(chain[-1])
+        link = Layout(LINK)
         f.output("chain", [x for item in chain for x in flatten(item)])
 
         def load_chain(f: Function) -> list[Link]:
@@ -323,6 +334,8 @@ class StepCode:
     ) -> None:
         """Stages of spheres on the links of a limb, or on the base (k = 0)."""
         if not spheres:
+            code.sizes |= {"link": link.size, "contact_size": 1, "first_sphere": 0}
+            code.extra = NO_SPHERES
             return
         model = self.model
         base, joints = Layout(BASE), Layout(Joints(zeros(k), zeros(k)))

@@ -20,46 +20,111 @@ def name_of(model: mujoco.MjModel, kind: mujoco.mjtObj, index: int) -> str:
     return mujoco.mj_id2name(model, kind, index) or f"#{index}"
 
 
+_ABSENT = (
+    ("neq", MJ.mjOBJ_EQUALITY, "equality constraint"),
+    ("ntendon", MJ.mjOBJ_TENDON, "tendon"),
+    ("npair", MJ.mjOBJ_PAIR, "contact pair"),
+    ("nflex", MJ.mjOBJ_FLEX, "flexible body"),
+    ("nplugin", MJ.mjOBJ_PLUGIN, "plugin"),
+)
+_ZERO = (
+    ("jnt_margin", MJ.mjOBJ_JOINT, "joint", "a margin"),
+    ("jnt_actfrclimited", MJ.mjOBJ_JOINT, "joint", "an actuator force range of its own"),
+    ("jnt_actgravcomp", MJ.mjOBJ_JOINT, "joint", "gravity compensation"),
+    ("jnt_stiffnesspoly", MJ.mjOBJ_JOINT, "joint", "a spring that is not linear"),
+    ("jnt_springyield", MJ.mjOBJ_JOINT, "joint", "a spring that yields"),
+    ("body_gravcomp", MJ.mjOBJ_BODY, "body", "gravity compensation"),
+    ("geom_adhesion", MJ.mjOBJ_GEOM, "geom", "adhesion"),
+    ("geom_surfacevel", MJ.mjOBJ_GEOM, "geom", "a moving surface"),
+    ("actuator_armature", MJ.mjOBJ_ACTUATOR, "actuator", "armature"),
+    ("actuator_damping", MJ.mjOBJ_ACTUATOR, "actuator", "damping besides its law"),
+    ("actuator_dampingpoly", MJ.mjOBJ_ACTUATOR, "actuator", "damping besides its law"),
+    ("actuator_delay", MJ.mjOBJ_ACTUATOR, "actuator", "a delay"),
+)
+"""Fields of the model that must be zero, and what they mean."""
+_DISABLE, _ENABLE = mujoco.mjtDisableBit, mujoco.mjtEnableBit
+_DISABLED = (
+    _DISABLE.mjDSBL_CONSTRAINT,
+    _DISABLE.mjDSBL_CONTACT,
+    _DISABLE.mjDSBL_LIMIT,
+    _DISABLE.mjDSBL_FRICTIONLOSS,
+    _DISABLE.mjDSBL_GRAVITY,
+    _DISABLE.mjDSBL_SPRING,
+    _DISABLE.mjDSBL_DAMPER,
+    _DISABLE.mjDSBL_ACTUATION,
+    _DISABLE.mjDSBL_REFSAFE,
+)
+_ENABLED = (
+    _ENABLE.mjENBL_OVERRIDE,
+    _ENABLE.mjENBL_SLEEP,
+    _ENABLE.mjENBL_DIAGEXACT,
+    _ENABLE.mjENBL_IPC,
+    _ENABLE.mjENBL_SPECULATIVE,
+)
+"""Flags that change the physics."""
+
+
 def check(model: mujoco.MjModel) -> int:
     """Refuse what no part of the engine computes; returns the base's body."""
-    opt = model.opt
     if not model.njnt or model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE:
         raise UnsupportedModel("the robot's base has no free joint")
+    base = int(model.jnt_bodyid[0])
     for joint in range(1, model.njnt):
+        name = name_of(model, MJ.mjOBJ_JOINT, joint)
         if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE:
-            raise UnsupportedModel(f"joint {name_of(model, MJ.mjOBJ_JOINT, joint)!r} is not a hinge")
-        if model.jnt_margin[joint] or model.jnt_actfrclimited[joint] or model.jnt_actgravcomp[joint]:
-            raise UnsupportedModel(
-                f"joint {name_of(model, MJ.mjOBJ_JOINT, joint)!r} has a margin, an actuator force range or "
-                "gravity compensation of its own"
-            )
-    if model.neq:
-        raise UnsupportedModel(f"equality constraint {name_of(model, MJ.mjOBJ_EQUALITY, 0)!r} exists")
-    if model.ntendon:
-        raise UnsupportedModel(f"tendon {name_of(model, MJ.mjOBJ_TENDON, 0)!r} exists")
+            raise UnsupportedModel(f"joint {name!r} is not a hinge")
+        if model.body_rootid[model.jnt_bodyid[joint]] != base:
+            raise UnsupportedModel(f"joint {name!r} is not part of the robot")
+    if model.njnt == 1:
+        raise UnsupportedModel("the robot has no hinge")
+    _check_elements(model)
+    _check_options(model.opt)
+    _check_actuators(model)
+    return base
+
+
+def _check_elements(model: mujoco.MjModel) -> None:
+    for count, kind, what in _ABSENT:
+        if getattr(model, count):
+            raise UnsupportedModel(f"{what} {name_of(model, kind, 0)!r} exists")
+    for field, kind, what, fault in _ZERO:
+        values = getattr(model, field)
+        if values.any():
+            name = name_of(model, kind, int(np.argwhere(values)[0, 0]))
+            raise UnsupportedModel(f"{what} {name!r} has {fault}")
+    free = slice(0, 6)
+    passive = (model.dof_damping, model.dof_dampingpoly, model.dof_armature, model.dof_frictionloss)
+    if model.jnt_stiffness[0] or any(field[free].any() for field in passive):
+        raise UnsupportedModel("the base's free joint has stiffness, damping, armature or friction loss")
+    if model.dof_dampingpoly.any():
+        joint = int(model.dof_jntid[np.argwhere(model.dof_dampingpoly)[0, 0]])
+        raise UnsupportedModel(
+            f"joint {name_of(model, MJ.mjOBJ_JOINT, joint)!r} has damping that is not linear"
+        )
+    for i, pair in enumerate(model.exclude_signature):
+        bodies = int(pair) >> 16, int(pair) & 0xFFFF
+        if not all(model.body_weldid[body] for body in bodies):
+            name = name_of(model, MJ.mjOBJ_EXCLUDE, i)
+            raise UnsupportedModel(f"contact exclusion {name!r} keeps a body from touching the ground")
+
+
+def _check_options(opt) -> None:
     if opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL or opt.impratio != 1.0:
         raise UnsupportedModel("the friction cone is not pyramidal with impratio 1")
     if opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
         raise UnsupportedModel("the integrator is not implicitfast")
     if opt.density or opt.viscosity:
         raise UnsupportedModel("the medium has density or viscosity")
-    flags = mujoco.mjtDisableBit
-    for flag in (flags.mjDSBL_CONTACT, flags.mjDSBL_LIMIT, flags.mjDSBL_FRICTIONLOSS, flags.mjDSBL_GRAVITY):
-        if opt.disableflags & flag:
-            raise UnsupportedModel(f"physics is partly disabled ({flag.name})")
-    free = slice(0, 6)
-    if model.dof_damping[free].any() or model.dof_armature[free].any() or model.dof_frictionloss[free].any():
-        raise UnsupportedModel("the base's free joint has damping, armature or friction loss")
-    if model.body_gravcomp.any():
-        body = int(np.flatnonzero(model.body_gravcomp)[0])
-        raise UnsupportedModel(f"body {name_of(model, MJ.mjOBJ_BODY, body)!r} compensates gravity")
-    _check_actuators(model)
-    return int(model.jnt_bodyid[0])
+    if opt.noslip_iterations:
+        raise UnsupportedModel("the noslip solver is on")
+    for flags, refused in ((opt.disableflags, _DISABLED), (opt.enableflags, _ENABLED)):
+        for flag in refused:
+            if flags & flag:
+                raise UnsupportedModel(f"the option {flag.name} changes the physics")
 
 
 def _check_actuators(model: mujoco.MjModel) -> None:
-    driven = [int(model.actuator_trnid[i, 0]) for i in range(model.nu)]
-    if driven != list(range(1, model.njnt)):
+    if model.actuator_trnid[:, 0].tolist() != list(range(1, model.njnt)):
         raise UnsupportedModel("the actuators are not one per hinge, in the order of the joints")
     for i in range(model.nu):
         name = name_of(model, MJ.mjOBJ_ACTUATOR, i)
@@ -71,6 +136,7 @@ def _check_actuators(model: mujoco.MjModel) -> None:
             and model.actuator_gaintype[i] == mujoco.mjtGain.mjGAIN_FIXED
             and model.actuator_gear[i, 0] == 1.0
             and not model.actuator_ctrllimited[i]
+            and not model.opt.disableactuator >> model.actuator_group[i] & 1
             and (bias[0] == 0.0 and bias[1] == -gain[0] if position else gain[0] == 1.0)
         )
         low, high = model.actuator_forcerange[i]

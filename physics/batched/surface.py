@@ -43,9 +43,9 @@ class Nearest:
     any: Candidate
     """Nearest point."""
     face: Candidate
-    """Nearest inner point of a face."""
+    """Nearest inner point of a face that the centre is in front of."""
     other: Candidate
-    """Nearest inner point of a face with a normal different from `face`."""
+    """The same of a face with a normal different from `face`."""
     below: Scalar
     """1 if the centre lies below the surface, else 0."""
 
@@ -71,6 +71,7 @@ def visit_cell(p: Vec, heights: Vec, cell: float, nearest: Nearest) -> Nearest:
     """
     x, y, z = p
     h00, h10, h01, h11 = heights
+    first, last = -1e-6 * cell, cell + 1e-6 * cell  # what lies exactly between two cells belongs to both
     lower = (h10 - h00) / cell, (h11 - h10) / cell
     upper = (h11 - h01) / cell, (h01 - h00) / cell
     sunk = []
@@ -79,16 +80,17 @@ def visit_cell(p: Vec, heights: Vec, cell: float, nearest: Nearest) -> Nearest:
         sunk.append(select(above < 0.0, 1.0 + 0.0 * z, 0.0 * z))
         k = above * reciprocal(1.0 + (slope_x * slope_x + slope_y * slope_y))
         foot = x + slope_x * k, y + slope_y * k  # of the perpendicular
-        inside = (foot[more] < cell) & (foot[more] > foot[less]) & (foot[less] > 0.0)
+        inside = (foot[more] < last) & (foot[more] > foot[less]) & (foot[less] > first)
         found = Candidate(select(inside, above * k, FAR + 0.0 * z), [-(slope_x * k), -(slope_y * k), k])
         nearest.any = _choose(found.square < nearest.any.square, found, nearest.any)
+        # a face met from behind is the far side of a ridge, and would pull the sphere through
+        found = Candidate(select(above > 0.0, found.square, FAR + 0.0 * z), found.diff)
         closer = found.square < nearest.face.square
         farther = _choose(closer, nearest.face, found)
         take = _differ(found, nearest.face) & (farther.square < nearest.other.square)
         nearest.other = _choose(take, farther, nearest.other)
         nearest.face = _choose(closer, found, nearest.face)
-    slack = -1e-6 * cell  # a centre exactly between two cells belongs to both
-    here = (x > slack) & (x < cell - slack) & (y > slack) & (y < cell - slack)
+    here = (x > first) & (x < last) & (y > first) & (y < last)
     nearest.below = select(here, select(x > y, *sunk), nearest.below)
     for along_x, along_y, rise in ((1.0, 0.0, h10 - h00), (0.0, 1.0, h01 - h00), (1.0, 1.0, h11 - h00)):
         dx, dy = along_x * cell, along_y * cell
@@ -105,7 +107,7 @@ def touch_points(nearest: Nearest, radius: Scalar) -> list[tuple[Scalar, Matrix]
     slots = [_slot(nearest.any, nearest.below, radius)]
     second = _choose(_differ(nearest.any, nearest.face), nearest.face, nearest.other)
     dist, frame = _slot(second, nearest.below, radius)
-    distinct = _differ(nearest.any, second) & (second.square < 0.5 * FAR)
+    distinct = _differ(nearest.any, second) & (second.square < 0.5 * FAR) & (nearest.below < 0.5)
     return [*slots, (select(distinct, dist, 1.0 + 0.0 * dist), frame)]
 
 
@@ -154,12 +156,12 @@ def coarse_heights(ground: HeightField, radius: float) -> Tensor:
 def height_field(ground: HeightField):
     """The surface of `eager`: all cells around each sphere, on torch tensors."""
 
-    def surface(centre: Vec, radius: float) -> list[tuple[Scalar, Matrix]]:
-        cell, count = ground.cell, cells_reached(radius, ground.cell)
+    def surface(centre: Vec, radius: Scalar) -> list[tuple[Scalar, Matrix]]:
+        cell, count = ground.cell, cells_reached(float(torch.as_tensor(radius).max()), ground.cell)
         heights = torch.from_numpy(ground.heights.copy()).to(centre[0])
         x, y = centre[0] - ground.origin[0], centre[1] - ground.origin[1]
         first = [
-            ((c - radius) / cell).floor().clamp(0, size - 1 - count)
+            ((c - radius) / cell).floor().nan_to_num(0.0).clamp(0, size - 1 - count)
             for c, size in zip((x, y), heights.shape, strict=True)
         ]
         nearest = nothing(x)

@@ -124,7 +124,7 @@ class Trace:
 
     def node(self, op: str, *args: Any, is_condition: bool = False) -> Traced:
         """The value of an operation; the same object for the same operation on the same values."""
-        keys = [a.order if isinstance(a, Traced) else a for a in args]
+        keys = [a.order if isinstance(a, Traced) else float(a) for a in args]
         if op in COMMUTATIVE:
             order = sorted(range(len(args)), key=lambda i: (not isinstance(args[i], Traced), keys[i]))
             args, keys = tuple(args[i] for i in order), [keys[i] for i in order]

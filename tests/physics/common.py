@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physics import MujocoEngine
+from physics import BatchedEngine, MujocoEngine
 from physics.scene import Actuation
 from robots import ANYMAL_C
 from robots.config import match
 from terrains import Plane
 
+AnyEngine = MujocoEngine | BatchedEngine
 G = 9.81
 LIVE = (
     "base_pos",
@@ -30,30 +31,40 @@ LIVE = (
 """The tensors that an engine refreshes at the end of every call."""
 
 
-def make(num_envs: int = 4, actuation: Actuation = "position", num_threads: int = 1) -> MujocoEngine:
+def make(
+    num_envs: int = 4,
+    actuation: Actuation = "position",
+    num_threads: int = 1,
+    engine_class: type[AnyEngine] = MujocoEngine,
+) -> AnyEngine:
     """ANYmal C on a plane."""
+    return engine_class(ANYMAL_C, Plane(), num_envs, actuation=actuation, num_threads=num_threads)
+
+
+def mujoco_engine(num_envs: int = 4, actuation: Actuation = "position", num_threads: int = 1) -> MujocoEngine:
+    """The same on MuJoCo's own engine, for what only that has."""
     return MujocoEngine(ANYMAL_C, Plane(), num_envs, actuation=actuation, num_threads=num_threads)
 
 
-def everyone(engine: MujocoEngine) -> Tensor:
+def everyone(engine: AnyEngine) -> Tensor:
     """A mask of all robots, [N]."""
     return torch.ones(engine.num_envs, dtype=torch.bool)
 
 
-def only(engine: MujocoEngine, *rows: int) -> Tensor:
+def only(engine: AnyEngine, *rows: int) -> Tensor:
     """A mask of some robots, [N]."""
     mask = torch.zeros(engine.num_envs, dtype=torch.bool)
     mask[list(rows)] = True
     return mask
 
 
-def stance(engine: MujocoEngine) -> Tensor:
+def stance(engine: AnyEngine) -> Tensor:
     """Nominal joint angles, [N, A]."""
     angles = torch.tensor([match(ANYMAL_C.default_joint_pos, name) for name in engine.joint_names])
     return angles.repeat(engine.num_envs, 1)
 
 
-def place(engine: MujocoEngine, mask: Tensor | None = None, height: float = 0.6) -> None:
+def place(engine: AnyEngine, mask: Tensor | None = None, height: float = 0.6) -> None:
     """Put robots level and at rest, in the nominal stance, `height` above the ground."""
     n = engine.num_envs
     pos, quat = torch.zeros(n, 3), torch.zeros(n, 4)
@@ -63,7 +74,7 @@ def place(engine: MujocoEngine, mask: Tensor | None = None, height: float = 0.6)
     engine.write_state(mask, pos, quat, zero, zero, angles, torch.zeros_like(angles))
 
 
-def scatter(engine: MujocoEngine, seed: int, height: float = 0.6) -> None:
+def scatter(engine: AnyEngine, seed: int, height: float = 0.6) -> None:
     """Put every robot into a random state: tilted, moving, joints anywhere near the stance."""
     n, random = engine.num_envs, torch.Generator().manual_seed(seed)
 
@@ -86,13 +97,13 @@ def scatter(engine: MujocoEngine, seed: int, height: float = 0.6) -> None:
     )
 
 
-def random_targets(engine: MujocoEngine, steps: int, seed: int, spread: float = 0.5) -> Tensor:
+def random_targets(engine: AnyEngine, steps: int, seed: int, spread: float = 0.5) -> Tensor:
     """Joint targets around the stance, rad, [steps, N, A]."""
     noise = torch.randn(steps, engine.num_envs, 12, generator=torch.Generator().manual_seed(seed))
     return stance(engine) + spread * noise
 
 
-def live(engine: MujocoEngine) -> dict[str, Tensor]:
+def live(engine: AnyEngine) -> dict[str, Tensor]:
     """Copies of all live tensors."""
     return {name: getattr(engine, name).clone() for name in LIVE}
 
@@ -110,15 +121,28 @@ def integration_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
     return row
 
 
-def plain(engine: MujocoEngine, models: list[mujoco.MjModel] | None = None) -> list[mujoco.MjData]:
-    """A plain MuJoCo simulation of each robot, starting from the engine's exact state."""
+def plain(engine: AnyEngine, models: list[mujoco.MjModel] | None = None) -> list[mujoco.MjData]:
+    """A plain MuJoCo simulation of each robot, starting from the engine's state (MuJoCo's: its exact one)."""
     copies = []
-    for i, row in enumerate(exact(engine)):
+    for i in range(engine.num_envs):
         model = engine.model if models is None else models[i]
         data = mujoco.MjData(model)
-        mujoco.mj_setState(model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        if isinstance(engine, MujocoEngine):
+            mujoco.mj_setState(model, data, exact(engine)[i], mujoco.mjtState.mjSTATE_INTEGRATION)
+        else:
+            data.qpos[:] = torch.cat((engine.base_pos[i], engine.base_quat[i], engine.joint_pos[i]))
+            data.qvel[:] = torch.cat((engine.base_lin_vel[i], engine.base_ang_vel[i], engine.joint_vel[i]))
+            data.xfrc_applied[1] = engine.base_wrench[i]
         copies.append(data)
     return copies
+
+
+def memory(engine: AnyEngine) -> dict[str, Tensor]:
+    """Copies of all that `state_dict` holds, one row per robot."""
+    state = engine.state_dict()
+    if isinstance(engine, MujocoEngine):
+        return state
+    return {name: tensor.movedim(-1, 0) for name, tensor in state.items()}
 
 
 def ground_force(model: mujoco.MjModel, data: mujoco.MjData, geoms: tuple[str, ...]) -> np.ndarray:
@@ -132,11 +156,11 @@ def ground_force(model: mujoco.MjModel, data: mujoco.MjData, geoms: tuple[str, .
     return total
 
 
-def momentum(engine: MujocoEngine) -> tuple[np.ndarray, np.ndarray]:
+def momentum(engine: AnyEngine) -> tuple[np.ndarray, np.ndarray]:
     """Linear and angular momentum about the centre of mass, [N, 3] each, with MuJoCo's own sums."""
     linear, angular = [], []
-    for sim, data in enumerate(plain(engine)):
-        model = engine._batch.get_model(sim)
+    model = engine.model
+    for data in plain(engine):
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_fwdVelocity(model, data)
         mujoco.mj_subtreeVel(model, data)

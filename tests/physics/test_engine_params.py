@@ -15,11 +15,14 @@ from physics.mujoco_engine import PARAMS
 from robots import ANYMAL_C
 from terrains import Plane
 from tests.physics.common import (
+    AnyEngine,
     G,
     everyone,
     exact,
     integration_state,
     make,
+    memory,
+    mujoco_engine,
     only,
     place,
     plain,
@@ -88,7 +91,7 @@ def final_states(engine: MujocoEngine, targets: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("name", PARAMS)
 def test_parameter_acts_as_in_a_model_of_its_own(name: str) -> None:
-    engine, untouched = make(N), make(N)
+    engine, untouched = mujoco_engine(N), mujoco_engine(N)
     for each in (engine, untouched):
         scatter(each, seed=50, height=0.55)
     value, mask = values(name), only(engine, 0, 1, 3)
@@ -108,15 +111,26 @@ def test_parameter_acts_as_in_a_model_of_its_own(name: str) -> None:
         assert np.abs(got[row] - nominal[row]).max() > 1e-3, "the parameter has no effect"
 
 
-def test_parameters_combine_and_robots_left_out_keep_theirs() -> None:
-    engine = make(N)
+def combined(engine: AnyEngine) -> Tensor:
+    """Set parameters one after the other, for some robots again; returns the base masses."""
     engine.set_params(everyone(engine), base_mass=values("base_mass"), friction=values("friction"))
     engine.set_params(only(engine, 1), base_mass=torch.full((N,), 33.0), armature=values("armature"))
     expected = values("base_mass")
     expected[1] = 33.0
+    return expected
+
+
+def test_parameters_combine_and_robots_left_out_keep_theirs(engine_class) -> None:
+    engine = make(N, engine_class=engine_class)
+    expected = combined(engine)
     assert torch.equal(engine.base_mass, expected)
     others = engine.model.body_mass.sum() - engine.model.body_mass[BASE]
     torch.testing.assert_close(engine.total_mass, expected + others, rtol=1e-6, atol=0)
+
+
+def test_derived_constants_follow() -> None:
+    engine = mujoco_engine(N)
+    expected = combined(engine)
     for sim in range(N):
         model = engine._batch.get_model(sim)
         assert model.body_mass[BASE] == expected[sim]
@@ -130,7 +144,7 @@ def test_parameters_combine_and_robots_left_out_keep_theirs() -> None:
 
 
 def test_base_inertia_scales_with_base_mass() -> None:
-    engine = make(2)
+    engine = mujoco_engine(2)
     inertia = engine.model.body_inertia[BASE].copy()
     for factor in (2.0, 0.5):  # relative to the robot's own mass each time, not to the last one set
         engine.set_params(everyone(engine), base_mass=torch.full((2,), 26.37317 * factor))
@@ -140,7 +154,7 @@ def test_base_inertia_scales_with_base_mass() -> None:
 
 
 def test_friction_is_the_coefficient_of_the_contact_itself() -> None:
-    engine = make(N)
+    engine = mujoco_engine(N)
     engine.set_params(everyone(engine), friction=values("friction"))
     place(engine, height=0.53)
     for _ in range(25):
@@ -153,8 +167,10 @@ def test_friction_is_the_coefficient_of_the_contact_itself() -> None:
 
 
 @pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, -1.0)], ids=["x", "-y"])
-def test_a_sliding_robot_is_braked_by_friction_times_normal_force(direction: tuple[float, float]) -> None:
-    engine = make(N)
+def test_a_sliding_robot_is_braked_by_friction_times_normal_force(
+    direction: tuple[float, float], engine_class
+) -> None:
+    engine = make(N, engine_class=engine_class)
     friction = torch.tensor([0.1, 0.2, 0.3, 0.4])
     engine.set_params(everyone(engine), friction=friction)
     place(engine, height=0.53)
@@ -171,8 +187,8 @@ def test_a_sliding_robot_is_braked_by_friction_times_normal_force(direction: tup
     torch.testing.assert_close(-along / impulse[:, 2], friction, rtol=0.02, atol=0)
 
 
-def test_base_mass_is_carried_by_the_feet() -> None:
-    engine = make(N)
+def test_base_mass_is_carried_by_the_feet(engine_class) -> None:
+    engine = make(N, engine_class=engine_class)
     engine.set_params(everyone(engine), base_mass=values("base_mass"))
     place(engine, height=0.53)
     for _ in range(100):
@@ -182,8 +198,8 @@ def test_base_mass_is_carried_by_the_feet() -> None:
     )
 
 
-def test_effort_limit_bounds_the_torque() -> None:
-    engine = make(N)
+def test_effort_limit_bounds_the_torque(engine_class) -> None:
+    engine = make(N, engine_class=engine_class)
     limit = values("effort_limit")
     engine.set_params(everyone(engine), effort_limit=limit)
     place(engine)
@@ -193,16 +209,17 @@ def test_effort_limit_bounds_the_torque() -> None:
     torch.testing.assert_close(engine.joint_torque, -limit)
 
 
-def test_unknown_parameter_is_refused_before_anything_changes() -> None:
-    engine = make(2)
+def test_unknown_parameter_is_refused_before_anything_changes(engine_class) -> None:
+    engine = make(2, engine_class=engine_class)
     with pytest.raises(ValueError, match="'frictoin' is unknown; choose from friction, "):
         engine.set_params(everyone(engine), base_mass=torch.tensor([1.0, 1.0]), frictoin=torch.ones(2))
     torch.testing.assert_close(engine.base_mass, torch.full((2,), 26.37317))
 
 
-def test_empty_mask_changes_nothing() -> None:
-    engine = make(2)
-    engine.set_params(only(engine), **{name: torch.zeros(2, 12) for name in ("armature", "stiffness")})
-    engine.set_params(only(engine), base_mass=torch.zeros(2))
-    before = engine.state_dict()
-    assert not any(name.startswith("param/") for name in before)
+def test_empty_mask_changes_nothing(engine_class) -> None:
+    engine = make(2, engine_class=engine_class)
+    before = memory(engine)
+    nothing = {name: torch.full((2, 12), 0.7) for name in PER_JOINT}
+    engine.set_params(only(engine), base_mass=torch.ones(2), friction=torch.ones(2), **nothing)
+    after = memory(engine)
+    assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)

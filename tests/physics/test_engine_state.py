@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from physics import MujocoEngine
 from tests.physics.common import (
     LIVE,
+    AnyEngine,
     everyone,
-    exact,
     live,
     make,
+    memory,
     only,
     place,
     random_targets,
@@ -27,9 +26,9 @@ from tests.physics.common import (
 NAN = float("nan")
 
 
-def running(num_envs: int = 4, seed: int = 21) -> MujocoEngine:
+def running(engine_class: type[AnyEngine], num_envs: int = 4, seed: int = 21) -> AnyEngine:
     """Robots that have moved and touch the ground, so that warm starts, forces and torques are not zero."""
-    engine = make(num_envs)
+    engine = make(num_envs, engine_class=engine_class)
     scatter(engine, seed, height=0.5)
     for targets in random_targets(engine, 12, seed + 1, spread=0.2):
         engine.step(targets, 4)
@@ -37,7 +36,7 @@ def running(num_envs: int = 4, seed: int = 21) -> MujocoEngine:
     return engine
 
 
-def written(engine: MujocoEngine) -> dict[str, Tensor]:
+def written(engine: AnyEngine) -> dict[str, Tensor]:
     """A state to write: rows of `write_state`'s arguments, by name."""
     values = torch.arange(float(engine.num_envs)).unsqueeze(1)
     quat = torch.tensor([[0.8, 0.0, 0.6, 0.0]]).repeat(engine.num_envs, 1)
@@ -52,10 +51,9 @@ def written(engine: MujocoEngine) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("rows", [(), (2,), (0, 3), (0, 1, 2, 3)])
-def test_write_state_touches_its_rows_only(rows: tuple[int, ...]) -> None:
-    engine = running()
-    engine.bad[:] = True
-    before, exact_before = live(engine), exact(engine)
+def test_write_state_touches_its_rows_only(rows: tuple[int, ...], engine_class) -> None:
+    engine = running(engine_class)
+    before, memory_before = live(engine), memory(engine)
     mask, values = only(engine, *rows), written(engine)
     for value in values.values():
         value[~mask] = NAN  # rows of the arguments outside the mask are not looked at
@@ -63,19 +61,19 @@ def test_write_state_touches_its_rows_only(rows: tuple[int, ...]) -> None:
     after = live(engine)
     for name in LIVE:
         assert torch.equal(after[name][~mask], before[name][~mask]), name
-    np.testing.assert_array_equal(exact(engine)[~mask], exact_before[~mask])
+    for name, tensor in memory(engine).items():
+        assert torch.equal(tensor[~mask], memory_before[name][~mask]), name
     for name, value in values.items():
-        assert torch.equal(after[name][mask], value[mask]), name
+        torch.testing.assert_close(after[name][mask], value[mask], rtol=0, atol=1e-7, msg=name)
     for name in ("contact_force", "joint_torque", "bad"):
         assert not after[name][mask].any(), name
-    assert not engine._warmstart[mask].any() and engine._warmstart[~mask].any(1).all()
     if rows:
         assert ((after["foot_pos"] - before["foot_pos"])[mask].abs() > 0.5).any(-1).all()
         assert ((after["foot_vel"] - before["foot_vel"])[mask] != 0).any(-1).all()
 
 
-def test_a_written_robot_forgets_its_past() -> None:
-    used, fresh = running(), make(4)
+def test_a_written_robot_forgets_its_past(engine_class) -> None:
+    used, fresh = running(engine_class), make(4, engine_class=engine_class)
     mask = only(used, 1, 2)
     for engine in (used, fresh):
         place(engine, mask)
@@ -85,8 +83,8 @@ def test_a_written_robot_forgets_its_past() -> None:
         assert torch.equal(tensor[mask], getattr(fresh, name)[mask]), name
 
 
-def test_set_base_velocity_changes_the_base_velocity_only() -> None:
-    engine = running()
+def test_set_base_velocity_changes_the_base_velocity_only(engine_class) -> None:
+    engine = running(engine_class)
     before = live(engine)
     mask = only(engine, 1, 3)
     linear, angular = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
@@ -106,10 +104,14 @@ def test_set_base_velocity_changes_the_base_velocity_only() -> None:
 
 @pytest.mark.parametrize("where", ["targets", "early targets", "base_pos", "joint_vel"])
 def test_nan_is_flagged_and_stays_with_its_robot(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    where: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    engine_class,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    engine, twin = running(), running()
+    engine, twin = running(engine_class), running(engine_class)
     targets = random_targets(engine, 12, seed=31)
     ill, well = only(engine, 2), ~only(engine, 2)
     for k, target in enumerate(targets):
@@ -142,19 +144,19 @@ def test_nan_is_flagged_and_stays_with_its_robot(
         assert torch.equal(getattr(engine, name), getattr(twin, name)), name
 
 
-def test_flying_to_pieces_is_bad_too() -> None:
-    engine = make(2)
+def test_flying_to_pieces_is_bad_too(engine_class) -> None:
+    engine = make(2, engine_class=engine_class)
     place(engine)
     speed = torch.zeros(2, 3)
-    speed[1] = 1e12
-    engine.set_base_velocity(everyone(engine), speed, torch.zeros(2, 3))
+    speed[1] = 1e30
+    engine.set_base_velocity(everyone(engine), speed, speed)
     engine.step(stance(engine), 4)
     assert engine.bad.tolist() == [False, True]
 
 
-def perturbed(num_envs: int = 4) -> MujocoEngine:
+def perturbed(engine_class: type[AnyEngine], num_envs: int = 4) -> AnyEngine:
     """A running engine in which everything that can differ between robots does."""
-    engine = running(num_envs)
+    engine = running(engine_class, num_envs)
     random = torch.Generator().manual_seed(40)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -179,32 +181,37 @@ def perturbed(num_envs: int = 4) -> MujocoEngine:
     return engine
 
 
-def assert_same_future(one: MujocoEngine, other: MujocoEngine) -> None:
+def fresh(engine_class: type[AnyEngine], num_envs: int = 4) -> AnyEngine:
+    return make(num_envs, engine_class=engine_class)
+
+
+def assert_same_future(one: AnyEngine, other: AnyEngine) -> None:
     names = (*LIVE, "gravity", "base_wrench", "base_mass", "total_mass")
     targets = random_targets(one, 30, seed=42, spread=0.3)
     for k in range(31):
         for name in names:
             assert torch.equal(getattr(one, name), getattr(other, name)), f"{name} after {k} steps"
-        np.testing.assert_array_equal(exact(one), exact(other))
+        for name, tensor in memory(one).items():
+            assert torch.equal(tensor, memory(other)[name]), f"{name} after {k} steps"
         if k < 30:
             one.step(targets[k], 4)
             other.step(targets[k], 4)
 
 
 @pytest.mark.parametrize("make_saved", [running, perturbed], ids=["shared parameters", "own parameters"])
-@pytest.mark.parametrize("make_other", [make, perturbed], ids=["new engine", "used engine"])
-def test_a_restored_engine_has_the_same_future(make_saved, make_other) -> None:
-    engine = make_saved(4)
+@pytest.mark.parametrize("make_other", [fresh, perturbed], ids=["new engine", "used engine"])
+def test_a_restored_engine_has_the_same_future(make_saved, make_other, engine_class) -> None:
+    engine = make_saved(engine_class)
     file = io.BytesIO()
     torch.save(engine.state_dict(), file)
     file.seek(0)
-    other = make_other(4)
+    other = make_other(engine_class)
     other.load_state_dict(torch.load(file, weights_only=True))
     assert_same_future(engine, other)
 
 
-def test_state_dict_holds_copies() -> None:
-    engine = perturbed()
+def test_state_dict_holds_copies(engine_class) -> None:
+    engine = perturbed(engine_class)
     saved = engine.state_dict()
     kept = {name: tensor.clone() for name, tensor in saved.items()}
     engine.step(stance(engine), 4)
@@ -214,6 +221,6 @@ def test_state_dict_holds_copies() -> None:
         assert torch.equal(tensor, kept[name]), name
 
 
-def test_a_state_of_another_size_is_refused() -> None:
+def test_a_state_of_another_size_is_refused(engine_class) -> None:
     with pytest.raises(ValueError, match="num_envs"):
-        make(3).load_state_dict(make(4).state_dict())
+        fresh(engine_class, 3).load_state_dict(fresh(engine_class, 4).state_dict())

@@ -7,23 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from physics import MujocoEngine, make_engine
+from physics import MujocoEngine
 from physics.scene import contact_geoms
 from robots import ANYMAL_C
-from terrains import Plane
 from tests.physics.common import (
-    G,
     exact,
     ground_force,
     integration_state,
     live,
-    make,
-    momentum,
+    mujoco_engine,
     place,
     plain,
     random_targets,
     scatter,
-    stance,
 )
 
 
@@ -34,7 +30,7 @@ def geoms_of_groups(engine: MujocoEngine) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_trajectory_is_that_of_plain_mj_step(num_threads: int) -> None:
-    engine = make(6, num_threads=num_threads)
+    engine = mujoco_engine(6, num_threads=num_threads)
     scatter(engine, seed=1)
     copies, model = plain(engine), engine.model
     touched = torch.zeros(len(engine.contact_groups), dtype=torch.bool)
@@ -59,7 +55,7 @@ def test_trajectory_is_that_of_plain_mj_step(num_threads: int) -> None:
 
 
 def test_targets_may_change_within_a_policy_step() -> None:
-    engine = make(5)
+    engine = mujoco_engine(5)
     scatter(engine, seed=3)
     copies, model = plain(engine), engine.model
     targets = random_targets(engine, 26, seed=4)
@@ -74,7 +70,7 @@ def test_targets_may_change_within_a_policy_step() -> None:
 
 
 def test_torques_are_clipped_and_otherwise_applied_as_given() -> None:
-    engine = make(3, actuation="torque")
+    engine = mujoco_engine(3, actuation="torque")
     scatter(engine, seed=5)
     copies, model = plain(engine), engine.model
     torques = 60.0 * torch.randn(100, 3, 12, generator=torch.Generator().manual_seed(6))
@@ -89,7 +85,7 @@ def test_torques_are_clipped_and_otherwise_applied_as_given() -> None:
 
 
 def test_a_step_of_four_substeps_is_four_steps_of_one() -> None:
-    together, apart = make(4), make(4, num_threads=2)
+    together, apart = mujoco_engine(4), mujoco_engine(4, num_threads=2)
     for engine in (together, apart):
         scatter(engine, seed=7)
     for targets in random_targets(together, 10, seed=8):
@@ -100,141 +96,12 @@ def test_a_step_of_four_substeps_is_four_steps_of_one() -> None:
             assert torch.equal(tensor, getattr(apart, name)), name
 
 
-def test_joint_torque_is_the_clipped_pd_law_at_the_start_of_the_last_substep() -> None:
-    engine = make(8)
-    scatter(engine, seed=9)
-    clipped = 0
-    for targets in random_targets(engine, 10, seed=10, spread=1.0):
-        engine.step(targets, 3)
-        law = 80.0 * (targets - engine.joint_pos) - 2.0 * engine.joint_vel
-        engine.step(targets, 1)
-        torch.testing.assert_close(engine.joint_torque, law.clamp(-80.0, 80.0), rtol=1e-5, atol=1e-4)
-        clipped += int((law.abs() > 80.0).sum())
-    assert 50 < clipped < 800
-
-
-def test_standing_feet_carry_the_weight_and_nothing_else_touches() -> None:
-    engine = make(2)
-    place(engine, height=0.53)
-    targets, lift = stance(engine), []
-    for _ in range(100):
-        engine.step(targets, 4)
-        lift.append(engine.contact_force.clone())
-    weight = engine.total_mass * G
-    torch.testing.assert_close(engine.contact_force[:, :4, 2].sum(1), weight, rtol=0.01, atol=0)
-    assert (engine.contact_force[:, :4, 2] > 0.15 * weight[:, None]).all()
-    assert not torch.stack(lift)[:, :, 4:].any(), "shanks, thighs and base must stay clear of the ground"
-    assert (engine.base_pos[:, 2] > 0.45).all() and (engine.base_lin_vel.norm(dim=1) < 0.02).all()
-
-
-def test_contact_forces_and_gravity_account_for_the_change_of_momentum() -> None:
-    # Newton's second law over half a second of falling, landing and struggling
-    engine = make(4)
-    scatter(engine, seed=11, height=0.7)
-    before, _ = momentum(engine)
-    impulse = torch.zeros(4, 3)
-    for targets in random_targets(engine, 100, seed=12, spread=0.3):
-        engine.step(targets, 1)
-        impulse += engine.timestep * engine.contact_force.sum(1)
-    weight = engine.total_mass[0].item() * G
-    gained = momentum(engine)[0] - before - np.array([0.0, 0.0, -weight * 0.5])
-    assert (impulse[:, 2] > 0.3 * weight * 0.5).all()
-    np.testing.assert_allclose(impulse, gained, rtol=0, atol=0.005 * weight * 0.5)
-
-
-def test_free_fall() -> None:
-    engine = make(2)
-    place(engine, height=3.0)
-    for _ in range(10):
-        engine.step(stance(engine), 4)
-        assert not engine.contact_force.any()
-    steps, dt = 40, engine.timestep
-    # semi-implicit Euler: velocity first, then position with the new velocity
-    fallen = G * dt * dt * steps * (steps + 1) / 2
-    torch.testing.assert_close(engine.base_pos, torch.tensor([0.0, 0.0, 3.0 - fallen]).expand(2, 3))
-    torch.testing.assert_close(engine.base_lin_vel, torch.tensor([0.0, 0.0, -G * dt * steps]).expand(2, 3))
-    torch.testing.assert_close(engine.joint_pos, stance(engine), rtol=0, atol=1e-5)
-    assert engine.joint_torque.abs().max() < 1e-3
-
-
-def test_every_robot_feels_its_own_gravity() -> None:
-    engine = make(3)
-    place(engine, height=3.0)
-    engine.gravity.copy_(torch.tensor([[0.0, 0.0, -9.81], [1.0, 2.0, -3.0], [0.0, 0.0, 0.0]]))
-    for _ in range(5):
-        engine.step(stance(engine), 4)
-    torch.testing.assert_close(engine.base_lin_vel, engine.gravity * 0.1, rtol=1e-4, atol=1e-5)
-    engine.gravity.copy_(torch.tensor([0.0, 0.0, -9.81]))
-    before = engine.base_lin_vel.clone()
-    engine.step(stance(engine), 4)
-    gained = engine.base_lin_vel - before
-    torch.testing.assert_close(gained, engine.gravity * 0.02, rtol=1e-4, atol=1e-5)
-
-
-def test_base_wrench_pushes_and_turns_at_the_base_centre_of_mass() -> None:
-    engine = make(3)
-    place(engine, height=3.0)
-    engine.gravity.zero_()
-    force, torque = torch.tensor([50.0, -30.0, 20.0]), torch.tensor([4.0, 3.0, -5.0])
-    engine.base_wrench[0, :3] = force
-    engine.base_wrench[1, 3:] = torque
-    for _ in range(5):
-        engine.step(stance(engine), 4)
-    linear, angular = momentum(engine)
-    np.testing.assert_allclose(linear[0], force * 0.1, rtol=1e-3)
-    np.testing.assert_allclose(linear[1], 0.0, atol=2e-3)
-    np.testing.assert_allclose(angular[1], torque * 0.1, rtol=0.01)
-    # the force acts at the base's centre of mass, a lever away from the robot's
-    data = plain(engine)[2]
-    mujoco.mj_fwdPosition(engine.model, data)
-    lever = data.xipos[engine._base] - data.subtree_com[0]
-    np.testing.assert_allclose(angular[0], np.cross(lever, force * 0.1), rtol=0.05, atol=2e-3)
-    assert not linear[2].any() and not angular[2].any()
-    engine.base_wrench.zero_()
-    engine.step(stance(engine), 4)
-    np.testing.assert_allclose(momentum(engine)[0], linear, rtol=1e-3, atol=2e-3)
-
-
-def test_feet_are_where_mujoco_puts_them_at_the_new_state() -> None:
-    engine = make(6)
-    scatter(engine, seed=13)
-    for targets in random_targets(engine, 15, seed=14, spread=0.3):
-        engine.step(targets, 4)
-    model, jacobian = engine.model, np.zeros((3, engine.model.nv))
-    for i, data in enumerate(plain(engine)):
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        for f, name in enumerate(ANYMAL_C.feet):
-            geom = model.geom(name).id
-            np.testing.assert_allclose(engine.foot_pos[i, f], data.geom_xpos[geom], rtol=0, atol=1e-5)
-            mujoco.mj_jacGeom(model, data, jacobian, None, geom)
-            np.testing.assert_allclose(engine.foot_vel[i, f], jacobian @ data.qvel, rtol=1e-5, atol=1e-5)
-    assert engine.foot_vel.abs().max() > 1.0
-
-
 def test_robots_do_not_feel_each_other() -> None:
     # all start at one place, and one is alone in its engine
-    crowd, alone = make(4), make(1)
+    crowd, alone = mujoco_engine(4), mujoco_engine(1)
     for engine in (crowd, alone):
         place(engine)
         for targets in random_targets(alone, 25, seed=15):
             engine.step(targets.expand(engine.num_envs, 12), 4)
     for i in range(4):
         np.testing.assert_array_equal(exact(crowd)[i], exact(alone)[0])
-
-
-def test_make_engine_says_what_it_took_and_refuses_what_it_cannot_do() -> None:
-    engine, why = make_engine("auto", ANYMAL_C, Plane(), 1, 0.005, "cpu", 1)
-    assert isinstance(engine, MujocoEngine) and why.startswith("mujoco (")
-    with pytest.raises(ValueError, match="'mujco' is unknown|unknown engine 'mujco'.*Did you mean mujoco"):
-        make_engine("mujco", ANYMAL_C, Plane(), 1, 0.005, "cpu", 1)
-    with pytest.raises(ValueError, match="'cuda'"):
-        make_engine("mujoco", ANYMAL_C, Plane(), 1, 0.005, "cuda", 1)
-
-
-def test_new_engine_stands_at_the_origin() -> None:
-    engine = make(2)
-    assert torch.equal(engine.base_quat, torch.tensor([[1.0, 0.0, 0.0, 0.0]] * 2))
-    assert not engine.joint_pos.any() and not engine.bad.any() and not engine.base_wrench.any()
-    torch.testing.assert_close(engine.gravity, torch.tensor([0.0, 0.0, -G]).expand(2, 3))
-    assert engine.joint_pos_limits.shape == (12, 2) and engine.joint_pos_limits.isinf().all()

@@ -106,4 +106,4 @@ INLINE void vsincos(V x, V& s, V& c) {
 INLINE V vsin(V x) { V s, c; vsincos(x, s, c); return s; }
 INLINE V vcos(V x) { V s, c; vsincos(x, s, c); return c; }
 INLINE void reduce(V*, int) {}
-INLINE void accumulate(float* p, V v) { store(p, load(p) + v); }
+INLINE void meet() {}

@@ -1,5 +1,7 @@
 // One call of the engine for a block of robots: a port of eager.py onto the traced stages.
 // Comes after the header of the target (V, M, load, store, ...) and the traced code of the robot.
+// A robot has LIMB_THREADS threads, which share its limbs and the spheres of its base; this is LIMB_THREAD. `reduce`
+// sums over them, `meet` lets them wait for one another. What is not of a limb, all of them compute.
 #define AT_LEAST_ONE(n) ((n) > 0 ? (n) : 1)
 
 // Arrays [rows][stride]: row-major, robots along the rows.
@@ -46,27 +48,33 @@ template <class S> struct Touch {
 template <class S> struct Limb {
   typedef S Stages;
   V joints[2 * S::joints], acc[S::joints], own[8 * S::joints], change[S::joints];
-  V chain[S::chain], limb[S::limb], system[S::system_size], factor[S::factor];
-  Touch<S> touches[AT_LEAST_ONE(S::spheres * SLOTS)];
+  V limb[S::limb], system[S::system_size], factor[S::factor];
   int num_touches, index;
 };
 
-template <class S> struct OnBase {
-  Touch<S> touches[AT_LEAST_ONE(S::spheres * SLOTS)];
-  int num_touches;
-};
+// Touches lie apart from the robot: a GPU can keep in registers only what is not indexed at run time.
+#define LIMBS_OF(g, S) Limb<S> limbs##g[S::limbs / LIMB_THREADS];
+#define TOUCHES_OF(g, S) Touch<S> limbs##g[S::limbs / LIMB_THREADS][AT_LEAST_ONE(S::spheres * SLOTS)];
+#define VISIT(g, S) for (int i = 0; i < S::limbs / LIMB_THREADS; ++i) visit(robot.limbs##g[i], i);
+#define VISIT_BOTH(g, S) for (int i = 0; i < S::limbs / LIMB_THREADS; ++i) visit(robot.limbs##g[i], touches.limbs##g[i]);
 
 struct Robot {
   V base[13], inputs[13], rot[9], inertial[15], acc[6], step[6], system[27];
-  LIMB_MEMBERS
+  EACH_GROUP(LIMBS_OF)
+  int num_base_touches;
+};
+
+struct Touches {
+  EACH_GROUP(TOUCHES_OF)
 #if BASE_SPHERES
-  OnBase<BaseSpheres> spheres;
+  Touch<BaseSpheres> base[(BaseSpheres::spheres + LIMB_THREADS - 1) / LIMB_THREADS * SLOTS];
 #endif
 };
 
 #define STAGES_OF(limb) using S = typename remove_ref<decltype(limb)>::type::Stages
 
-template <class F> INLINE void each_limb(Robot& robot, F visit) { VISIT_LIMBS }
+template <class F> INLINE void each_limb(Robot& robot, F visit) { EACH_GROUP(VISIT) }
+template <class F> INLINE void each_limb(Robot& robot, Touches& touches, F visit) { EACH_GROUP(VISIT_BOTH) }
 
 INLINE void zero(V* v, int n) { for (int i = 0; i < n; ++i) v[i] = splat(0.0f); }
 
@@ -111,14 +119,15 @@ INLINE int surface(const Arrays& a, const V* centre, float radius, int count, V*
 }
 #endif
 
-// Contacts of one carrier of spheres: a limb (its links in `chain`) or the base (`chain` is its rotation).
-template <class S, class T>
-INLINE void find_contacts(const Arrays& a, long n, const Robot& r, const V* chain, const V* joints, const V* acc,
-                          T& carrier, int first, int begin, int end, int by) {
-  carrier.num_touches = 0;
+// Contacts of one carrier of spheres: a limb (its links in `chain`) or the base (`chain` is its rotation). Returns
+// their number.
+template <class S>
+INLINE int find_contacts(const Arrays& a, long n, const Robot& r, const V* chain, const V* joints, const V* acc,
+                         Touch<S>* touches, int first, int begin, int end, int by) {
+  int found = 0;
   for (int s = begin; s < end; s += by) {
     const int sphere = first + s;
-    const V* link = chain + S::sphere_link(sphere)[0] * S::link;
+    const V* link = S::joints ? chain + S::sphere_link(sphere)[0] * S::link : chain;
     const float* k = S::sphere_constants(sphere);
     V dist[SLOTS], own[2];
 #if HEIGHTFIELD
@@ -131,7 +140,7 @@ INLINE void find_contacts(const Arrays& a, long n, const Robot& r, const V* chai
 #endif
     for (int slot = 0; slot < slots; ++slot) {
       if (!any(dist[slot] < splat(0.0f))) continue;
-      auto& touch = carrier.touches[carrier.num_touches++];
+      auto& touch = touches[found++];
       touch.sphere = sphere;
       own[0] = load(a.friction + (S::first_sphere + sphere) * a.stride + n);
       own[1] = load(a.weight + (S::first_sphere + sphere) * a.stride + n);
@@ -143,13 +152,14 @@ INLINE void find_contacts(const Arrays& a, long n, const Robot& r, const V* chai
       S::residual(touch.contact, r.acc, acc, touch.residual);
     }
   }
+  return found;
 }
 
 // Everything of a substep that does not change while Newton's method runs.
-INLINE void prepare(const Arrays& a, long n, int substep, Robot& r) {
+INLINE void prepare(const Arrays& a, long n, int substep, Robot& r, Touches& t) {
   BaseStages::rotation(r.base, r.rot);
   zero(r.inertial, 15);
-  each_limb(r, [&](auto& limb, int) {
+  each_limb(r, t, [&](auto& limb, auto* touches) {
     STAGES_OF(limb);
     const int* row = S::joint_rows(limb.index);
     for (int j = 0; j < S::joints; ++j) {
@@ -161,14 +171,17 @@ INLINE void prepare(const Arrays& a, long n, int substep, Robot& r) {
       limb.own[j] = target;
     }
     const float* k = S::link_constants(limb.index);
-    S::links(r.rot, limb.joints, k, limb.chain);
-    S::dynamics(k, r.base, r.inputs, limb.chain, limb.joints, limb.own, limb.limb, r.inertial);
-    find_contacts<S>(a, n, r, limb.chain, limb.joints, limb.acc, limb, limb.index * S::spheres, 0, S::spheres, 1);
+    V chain[S::chain];
+    S::links(r.rot, limb.joints, k, chain);
+    S::dynamics(k, r.base, r.inputs, chain, limb.joints, limb.own, limb.limb, r.inertial);
+    const int first = limb.index * S::spheres;
+    limb.num_touches = find_contacts<S>(a, n, r, chain, limb.joints, limb.acc, touches, first, 0, S::spheres, 1);
   });
   reduce(r.inertial, 15);
   BaseStages::inertial(r.base, r.rot, r.inputs, r.inertial);
 #if BASE_SPHERES
-  find_contacts<BaseSpheres>(a, n, r, r.rot, r.rot, r.acc, r.spheres, 0, LIMB_THREAD, BaseSpheres::spheres, LIMB_THREADS);
+  r.num_base_touches = find_contacts<BaseSpheres>(a, n, r, r.rot, r.rot, r.acc, t.base, 0, LIMB_THREAD,
+                                                  BaseSpheres::spheres, LIMB_THREADS);
 #endif
 }
 
@@ -176,22 +189,59 @@ template <class T> INLINE void follow(T& touch, V length) {
   for (int i = 0; i < 3; ++i) touch.residual[i] += length * touch.change[i];
 }
 
+template <class S> INLINE void add_slope(const Touch<S>& touch, V at, V* slope) {
+  V change[3];
+  for (int i = 0; i < 3; ++i) change[i] = at * touch.change[i];
+  S::slope(touch.contact, touch.residual, change, slope);
+}
+
+// Where along the step the slope is 0: Newton's method from `at`, kept in bounds by bisection. A tangent alone is not
+// enough where rows change sides within the step, as that of a joint that dry friction stops: it may point behind
+// the start, and Newton's method may go in circles.
+STAGE V search(Robot& r, Touches& t, V start, V bend, M beyond, V at) {
+  V low = vsel(beyond, splat(1.0f), splat(0.0f)), high = vsel(beyond, splat(4.0f), splat(1.0f));
+  for (int k = 0; k < 4; ++k) {
+    V slope[2];  // of a step that is `at` times as long: `at` times the slope, `at` squared times the curvature
+    zero(slope, 2);
+    each_limb(r, t, [&](auto& limb, auto* touches) {
+      STAGES_OF(limb);
+#if JOINT_ROWS
+      V change[S::joints];
+      for (int j = 0; j < S::joints; ++j) change[j] = at * limb.change[j];
+      S::rows_slope(limb.limb, limb.acc, change, slope);
+#endif
+      for (int i = 0; i < limb.num_touches; ++i) add_slope(touches[i], at, slope);
+    });
+#if BASE_SPHERES
+    for (int i = 0; i < r.num_base_touches; ++i) add_slope(t.base[i], at, slope);
+#endif
+    reduce(slope, 2);
+    const V square = at * at, left = at * start + square * bend + slope[0], curvature = square * bend + slope[1];
+    low = vsel(left < splat(0.0f), at, low);
+    high = vsel(left < splat(0.0f), high, at);
+    const V tangent = at * (1.0f - left * vrecip(curvature));
+    const M outside = (tangent < low) | (tangent > high) | !(tangent > splat(0.0f));  // at 0 there is no tangent
+    at = vsel(outside, 0.5f * (low + high), tangent);
+  }
+  return at;
+}
+
 // Newton's method from the accelerations of the step before.
-INLINE void solve(const Solver& solver, Robot& r, V& iterations, V& gradient) {
+INLINE void solve(const Solver& solver, Robot& r, Touches& t, V& iterations, V& gradient) {
   M going = r.base[0] == r.base[0];
   iterations = gradient = splat(0.0f);
   for (int it = 0; it < solver.iterations; ++it) {
     zero(r.system, 27);
-    each_limb(r, [&](auto& limb, int) {
+    each_limb(r, t, [&](auto& limb, auto* touches) {
       STAGES_OF(limb);
       S::system(limb.limb, r.acc, limb.acc, limb.system, r.system);
-      for (int t = 0; t < limb.num_touches; ++t)
-        S::add(limb.touches[t].contact, limb.touches[t].residual, limb.system, r.system);
+      for (int i = 0; i < limb.num_touches; ++i)
+        S::add(touches[i].contact, touches[i].residual, limb.system, r.system);
       S::eliminate(limb.system, limb.factor, r.system);
     });
 #if BASE_SPHERES
-    for (int t = 0; t < r.spheres.num_touches; ++t) {
-      auto& touch = r.spheres.touches[t];
+    for (int i = 0; i < r.num_base_touches; ++i) {
+      auto& touch = t.base[i];
       BaseSpheres::add(touch.contact, touch.residual, r.step, r.system);
     }
 #endif
@@ -199,21 +249,21 @@ INLINE void solve(const Solver& solver, Robot& r, V& iterations, V& gradient) {
     V whole[2], slope[4];  // slope and curvature: of the base; of limbs; of constraint rows, at the step's end
     BaseStages::solve(r.inertial, r.inputs, r.acc, r.system, r.step, whole);
     zero(slope, 4);
-    each_limb(r, [&](auto& limb, int) {
+    each_limb(r, t, [&](auto& limb, auto* touches) {
       STAGES_OF(limb);
       S::back(limb.limb, r.acc, limb.acc, limb.factor, r.step, limb.change, slope);
 #if JOINT_ROWS
       S::rows_slope(limb.limb, limb.acc, limb.change, slope + 2);
 #endif
-      for (int t = 0; t < limb.num_touches; ++t) {
-        auto& touch = limb.touches[t];
+      for (int i = 0; i < limb.num_touches; ++i) {
+        auto& touch = touches[i];
         S::rows(touch.contact, r.step, limb.change, touch.change);
         S::slope(touch.contact, touch.residual, touch.change, slope + 2);
       }
     });
 #if BASE_SPHERES
-    for (int t = 0; t < r.spheres.num_touches; ++t) {
-      auto& touch = r.spheres.touches[t];
+    for (int i = 0; i < r.num_base_touches; ++i) {
+      auto& touch = t.base[i];
       BaseSpheres::rows(touch.contact, r.step, r.step, touch.change);
       BaseSpheres::slope(touch.contact, touch.residual, touch.change, slope + 2);
     }
@@ -225,20 +275,27 @@ INLINE void solve(const Solver& solver, Robot& r, V& iterations, V& gradient) {
     // one Newton step of the line search
     V length = 1.0f - left * vrecip(vsel(curvature > splat(1e-10f), curvature, splat(1e-10f)));
     length = vsel(length < splat(0.0f), splat(0.0f), vsel(length > splat(4.0f), splat(4.0f), length));
+    const V bound = solver.relative * curvature + solver.noise * vabs(start) + solver.absolute;
+    const M still = going & (vabs(left) > bound);  // a robot that is not finite stops
+    const M behind = (left > splat(0.0f)) & (length < splat(0.02f));
+    const M unsure = it < 5 ? still & behind : still;
+    if (any(unsure)) {
+      const V first = vsel(behind, splat(0.5f), length);
+      length = vsel(unsure, search(r, t, start, bend, left < splat(0.0f), first), length);
+    }
     length = vsel(going, length, splat(0.0f));
     for (int i = 0; i < 6; ++i) r.acc[i] += length * r.step[i];
-    each_limb(r, [&](auto& limb, int) {
+    each_limb(r, t, [&](auto& limb, auto* touches) {
       STAGES_OF(limb);
       for (int j = 0; j < S::joints; ++j) limb.acc[j] += length * limb.change[j];
-      for (int t = 0; t < limb.num_touches; ++t) follow(limb.touches[t], length);
+      for (int i = 0; i < limb.num_touches; ++i) follow(touches[i], length);
     });
 #if BASE_SPHERES
-    for (int t = 0; t < r.spheres.num_touches; ++t) follow(r.spheres.touches[t], length);
+    for (int i = 0; i < r.num_base_touches; ++i) follow(t.base[i], length);
 #endif
     iterations += vsel(going, splat(1.0f), splat(0.0f));
     gradient = vsel(going, vabs(left), gradient);
-    const V bound = solver.relative * curvature + solver.noise * vabs(start) + solver.absolute;
-    going = going & (vabs(left) > bound);  // a robot that is not finite stops
+    going = still;
     if (!any(going)) break;
   }
 }
@@ -263,34 +320,36 @@ INLINE void advance(Robot& r) {
   for (int i = 0; i < 13; ++i) r.base[i] = next[i];
 }
 
-template <class S, class T> INLINE void add_forces(const Arrays& a, long n, const T& carrier) {
-  for (int t = 0; t < carrier.num_touches; ++t) {
-    const auto& touch = carrier.touches[t];
-    const int group = S::sphere_group(touch.sphere)[0];
+// Adds contact forces to those of the groups, [GROUPS][3].
+template <class S> INLINE void add_forces(const Touch<S>* touches, int num_touches, V* groups) {
+  for (int t = 0; t < num_touches; ++t) {
+    const int group = S::sphere_group(touches[t].sphere)[0];
     if (group < 0) continue;
     V force[3];
     zero(force, 3);
-    S::force(touch.contact, touch.residual, force);
-    for (int i = 0; i < 3; ++i) {
-      // a sphere without contact in this robot adds an exact zero
-      accumulate(a.sphere_force + (3 * group + i) * a.stride + n, force[i]);
-    }
+    S::force(touches[t].contact, touches[t].residual, force);
+    for (int i = 0; i < 3; ++i) groups[3 * group + i] += force[i];  // an exact zero where a robot has no contact
   }
 }
 
 // Torques and contact forces of the last substep.
-INLINE void report(const Arrays& a, long n, Robot& r, V iterations, V gradient) {
-  each_limb(r, [&](auto& limb, int) {
+INLINE void report(const Arrays& a, long n, Robot& r, Touches& t, V iterations, V gradient) {
+  V groups[AT_LEAST_ONE(3 * GROUPS)];  // limbs share groups, so each thread sums its own first
+  zero(groups, 3 * GROUPS);
+  each_limb(r, t, [&](auto& limb, auto* touches) {
     STAGES_OF(limb);
     V torque[S::joints];
     S::torque(limb.limb, torque);
     const int* row = S::joint_rows(limb.index);
     for (int j = 0; j < S::joints; ++j) store(a.torque + row[j] * a.stride + n, torque[j]);
-    add_forces<S>(a, n, limb);
+    add_forces(touches, limb.num_touches, groups);
   });
 #if BASE_SPHERES
-  add_forces<BaseSpheres>(a, n, r.spheres);
+  add_forces(t.base, r.num_base_touches, groups);
 #endif
+  reduce(groups, 3 * GROUPS);
+  if (LIMB_THREAD != 0) return;
+  for (int i = 0; i < 3 * GROUPS; ++i) store(a.sphere_force + i * a.stride + n, groups[i]);
   store(a.iterations + n, iterations);
   store(a.gradient + n, gradient);
 }
@@ -318,9 +377,17 @@ INLINE void read(const Arrays& a, long n, Robot& r) {
   });
 }
 
-INLINE void write(const Arrays& a, long n, Robot& r) {
+INLINE V lost(V x) { return vsel(vabs(x) < splat(INFINITY), splat(0.0f), splat(1.0f)); }
+
+// The state, unless the robots did not move; and the feet.
+INLINE void write(const Arrays& a, long n, Robot& r, bool moved) {
   BaseStages::rotation(r.base, r.rot);
-  V finite = splat(0.0f);  // 0 x anything finite is 0
+  V body[3];
+  if (moved) {  // and back: the feet follow from what is stored, to the bit
+    BaseStages::to_base(r.rot, r.base + 10, body);
+    BaseStages::to_world(r.rot, body, r.base + 10);
+  }
+  V bad = splat(0.0f);  // how many numbers are not finite
   each_limb(r, [&](auto& limb, int) {
     STAGES_OF(limb);
     const int* row = S::joint_rows(limb.index);
@@ -329,41 +396,43 @@ INLINE void write(const Arrays& a, long n, Robot& r) {
       store(a.joint_pos + at, limb.joints[j]);
       store(a.joint_vel + at, limb.joints[S::joints + j]);
       store(a.joint_acc + at, limb.acc[j]);
-      finite += 0.0f * limb.joints[j] + 0.0f * limb.joints[S::joints + j];
+      bad += lost(limb.joints[j]) + lost(limb.joints[S::joints + j]);
     }
-    S::links(r.rot, limb.joints, S::link_constants(limb.index), limb.chain);
+    V chain[S::chain];
+    S::links(r.rot, limb.joints, S::link_constants(limb.index), chain);
     for (int s = 0; s < S::spheres; ++s) {
       const int sphere = limb.index * S::spheres + s, foot = S::sphere_foot(sphere)[0];
       if (foot < 0) continue;
       V pos[3], vel[3];
-      const V* link = limb.chain + S::sphere_link(sphere)[0] * S::link;
-      S::motion(r.base, limb.chain, link, limb.joints, S::sphere_constants(sphere), pos, vel);
+      const V* link = chain + S::sphere_link(sphere)[0] * S::link;
+      S::motion(r.base, chain, link, limb.joints, S::sphere_constants(sphere), pos, vel);
       for (int i = 0; i < 3; ++i) {
         store(a.foot_pos + (3 * foot + i) * a.stride + n, pos[i]);
         store(a.foot_vel + (3 * foot + i) * a.stride + n, vel[i]);
       }
     }
   });
-  V body[3];
-  BaseStages::to_base(r.rot, r.base + 10, body);
+  if (!moved) return;
   for (int i = 0; i < 3; ++i) r.base[10 + i] = body[i];
-  reduce(&finite, 1);
-  for (int i = 0; i < 13; ++i) finite += 0.0f * r.base[i];
+  reduce(&bad, 1);
+  for (int i = 0; i < 13; ++i) bad += lost(r.base[i]);
+  meet();  // all have read the base
   if (LIMB_THREAD != 0) return;
   for (int i = 0; i < 13; ++i) store(a.base + i * a.stride + n, r.base[i]);
   for (int i = 0; i < 6; ++i) store(a.base_acc + i * a.stride + n, r.acc[i]);
-  if (any(!(finite == splat(0.0f)))) store(a.bad + n, vsel(finite == splat(0.0f), load(a.bad + n), splat(1.0f)));
+  if (any(bad > splat(0.0f))) store(a.bad + n, vsel(bad > splat(0.0f), splat(1.0f), load(a.bad + n)));
 }
 
 INLINE void step_block(const Arrays& a, const Solver& solver, long n) {
   Robot r;
+  Touches t;
   read(a, n, r);
   for (int substep = 0; substep < solver.substeps; ++substep) {
     V iterations, gradient;
-    prepare(a, n, substep, r);
-    solve(solver, r, iterations, gradient);
-    if (substep == solver.substeps - 1) report(a, n, r, iterations, gradient);
+    prepare(a, n, substep, r, t);
+    solve(solver, r, t, iterations, gradient);
+    if (substep == solver.substeps - 1) report(a, n, r, t, iterations, gradient);
     advance(r);
   }
-  write(a, n, r);
+  write(a, n, r, solver.substeps > 0);
 }
