@@ -32,6 +32,8 @@ class Design:
     tidy: bool
     """Axes along x, y or z, anchors at the origin and parallel frames, as models made by hand have them."""
     seed: int
+    concentric: bool = False
+    """All joints of a limb meet in the base's origin."""
 
 
 _links = st.builds(Link, st.integers(0, 2), st.booleans())
@@ -41,14 +43,11 @@ _stars = st.lists(st.tuples(_limbs, st.integers(1, 2)), min_size=1, max_size=3).
 )
 DESIGNS = st.builds(
     Design,
-    _stars,
-    st.integers(0, 2),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 10**6),
-)
+    limbs=_stars,
+    base_spheres=st.integers(0, 2),
+    seed=st.integers(0, 10**6),
+    concentric=st.booleans(),
+)  # the rest are booleans too
 
 
 class _Writer:
@@ -63,8 +62,8 @@ class _Writer:
     def uniform(self, low: float, high: float) -> float:
         return round(float(self.random.uniform(low, high)), 6)
 
-    def place(self, scale: float, at_origin: bool = False) -> str:
-        pos = "0 0 0" if at_origin else self.numbers(scale)
+    def place(self, scale: float) -> str:
+        pos = self.numbers(scale)
         return f'pos="{pos}"' if self.design.tidy else f'pos="{pos}" quat="{self.numbers(1.0, 4)}"'
 
     def inertial(self, mass: float) -> str:
@@ -106,8 +105,12 @@ class _Writer:
     def limb(self, links: tuple[Link, ...]) -> str:
         if not links:
             return ""
-        link, at_origin = links[0], self.random.random() < 0.3
-        parts = [f"<body {self.place(0.2, at_origin)}>", self.inertial(self.uniform(0.2, 3.0)), self.joint()]
+        link = links[0]
+        parts = [
+            f"<body {self.place(0.0 if self.design.concentric else 0.2)}>",
+            self.inertial(self.uniform(0.2, 3.0)),
+            self.joint(),
+        ]
         parts += [self.sphere() for _ in range(link.spheres)]
         parts += [self.fixed_body() for _ in range(link.carries_body)]
         return "".join([*parts, self.limb(links[1:]), "</body>"])

@@ -98,7 +98,7 @@ def assert_same_forces(engine: BatchedEngine, cases: Cases) -> None:
         forces[:, engine.contact_groups.index(group)] += cases.forces[:, engine.model.geom(geom).id]
     scale = np.maximum(np.abs(forces).max((1, 2)), 100.0)
     error = np.abs(engine.contact_force.numpy() - forces).max((1, 2)) / scale
-    # a sphere that just grazes the ground touches it in one precision and not in the other
+    # where Newton's method may stop early, single forces are less exact than velocities
     assert np.percentile(error, 99) <= 1e-4 and error.max() <= 1e-2
     np.testing.assert_allclose(engine.joint_torque, cases.torque, rtol=0, atol=1e-3)
 
