@@ -14,7 +14,7 @@ from torch import Tensor
 
 from algorithms.config import PPOConfig
 from algorithms.networks import MLP, ActorCritic
-from physics.batched.compiler import NATIVE, NoCompiler, build
+from native import SIMD, NoCompiler, build
 
 _SAMPLES = ("actor_obs", "critic_obs", "actions", "means", "log_probs", "values", "advantages", "returns")
 
@@ -66,9 +66,7 @@ class NativeGradients:
     def __init__(self, cfg: PPOConfig, policy: ActorCritic):
         """Compile, or load from the cache; NoCompiler where that is impossible."""
         self.cfg, self.policy = cfg, policy
-        self._library = build(
-            (NATIVE / "cpu.h").read_text() + (Path(__file__).parent / "native/ppo.cpp").read_text()
-        )
+        self._library = build(SIMD.read_text() + (Path(__file__).parent / "native/ppo.cpp").read_text())
 
     @torch.no_grad()
     def begin(self, flat: dict[str, Tensor]) -> None:

@@ -1,6 +1,6 @@
 """MuJoCo's physics for legged robots, written once over abstract scalars and traced to SIMD code."""
 
-from physics.batched.compiler import NoCompiler
+from native import NoCompiler
 from physics.batched.cuda import NoCuda
 from physics.batched.engine import BatchedEngine
 from physics.batched.support import UnsupportedModel

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
 from torch import Tensor
 
+from native import SIMD
 from physics.batched.arguments import Arguments
 from physics.batched.eager import Solver
 from terrains.ground import Ground
+
+NATIVE = Path(__file__).parent / "native"
+"""The hand-written parts of the compiled programs."""
+
+
+def cpu_source(generated: str) -> str:
+    """The whole C++ program from a robot's generated code."""
+    driver, main = ((NATIVE / name).read_text() for name in ("driver.h", "cpu_main.h"))
+    return SIMD.read_text() + generated + driver + main
 
 
 class CpuStepper:

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from native import cache_folder
 from physics.batched.arguments import Arguments
-from physics.batched.compiler import cache_folder, native
+from physics.batched.cpu import NATIVE
 from physics.batched.eager import Solver
 from physics.batched.model import RobotModel
 from terrains.ground import Ground
@@ -57,7 +58,7 @@ def limb_threads(model: RobotModel) -> int:
 
 def cuda_source(generated: str, threads: int) -> str:
     """The whole CUDA program from a robot's generated code, for a number of threads a robot."""
-    cuda, driver, main = native("cuda.h", "driver.h", "cuda_main.h")
+    cuda, driver, main = ((NATIVE / name).read_text() for name in ("cuda.h", "driver.h", "cuda_main.h"))
     return f"#define LIMB_THREADS {threads}\n#define BLOCK {BLOCK}\n" + cuda + generated + driver + main
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physics.batched.compiler import build, cpu_source
-from physics.batched.cpu import CpuStepper
+from native import build
+from physics.batched.cpu import CpuStepper, cpu_source
 from physics.batched.cuda import CudaStepper, find_device, limb_threads
 from physics.batched.derived import InverseWeights
 from physics.batched.eager import Solver

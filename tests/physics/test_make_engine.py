@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from native import compiler
 from physics import BatchedEngine, MujocoEngine, make_engine
-from physics.batched import compiler
 from robots import ANYMAL_C, RobotConfig
 from terrains import Plane
 

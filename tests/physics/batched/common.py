@@ -5,15 +5,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
+from native import SIMD, compiler
 from physics import BatchedEngine
-from physics.batched import compiler
 from physics.batched.eager import EXACT, Inputs, Report, Solver, State, plane, step
 from physics.batched.model import Sphere, read_model
 from physics.batched.records import Base, BaseInputs, Joints, LimbInputs, SphereInputs
@@ -38,7 +37,7 @@ def compiled(
     f.output("y", results)
     rows = len(results)
     source = f"""
-{(Path(compiler.__file__).parent / "native" / "cpu.h").read_text()}
+{SIMD.read_text()}
 {f.source()}
 extern "C" void run(const float* in, float* out, int n) {{
   for (int i = 0; i < n; i += LANES) {{

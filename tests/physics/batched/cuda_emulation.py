@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from physics.batched import compiler, cuda
+from native import compiler
+from physics.batched import cuda
 from physics.batched.cuda import CudaStepper, cuda_source
 from physics.batched.engine import BatchedEngine
 from physics.batched.stages import StepCode

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from native import SIMD
 from physics.batched import scalars
 from physics.batched.scalars import Scalar, Vec, clamp, maximum, minimum, select
 from physics.batched.tracer import Function, Traced, literal
@@ -195,7 +196,7 @@ def test_nan_and_infinity_keep_their_meaning(native) -> None:
 
 
 def test_names_of_operations_are_those_of_the_headers() -> None:
-    header = (Path(scalars.__file__).parent / "native" / "cpu.h").read_text()
+    header = SIMD.read_text()
     f, (x, y, _) = traced()
     f.output("out", functions(x, y))
     for name in set(re.findall(r"\b(v[a-z]+)\(", f.source())):

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from physics.batched import compiler
-from physics.batched.compiler import NoCompiler, build
+from native import NoCompiler, build, compiler
 
 
 def answer(value: int, padding: int = 0) -> str:

@@ -12,7 +12,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-NATIVE = Path(__file__).parent / "native"
+SIMD = Path(__file__).parent / "cpu.h"
+"""Header of scalars that are vectors of the CPU: V, M, load, store, ..."""
 INSTRUCTION_SETS = {
     "native": ["-march=native"],
     "avx2": ["-mavx2", "-mfma"],
@@ -35,7 +36,7 @@ FLAGS = [
 
 
 class NoCompiler(RuntimeError):
-    """No C++ compiler, or one that cannot compile the engine."""
+    """No C++ compiler, or one that fails."""
 
 
 def cache_folder() -> Path:
@@ -78,15 +79,15 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
     """
     compiler, version = find_compiler()
     flags = FLAGS + INSTRUCTION_SETS[instruction_set]
-    for parallel in (["-fopenmp"], []):  # without OpenMP (some Clangs) the engine runs in one thread
+    for parallel in (["-fopenmp"], []):  # without OpenMP (some Clangs) the code runs in one thread
         key = "\0".join([source, *flags, *parallel, compiler, version, cpu_features()])
         folder = cache_folder()
-        library = folder / f"batched_{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
+        library = folder / f"native_{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
         try:
             if not library.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                    code, out = Path(scratch) / "engine.cpp", Path(scratch) / "engine.so"
+                    code, out = Path(scratch) / "code.cpp", Path(scratch) / "code.so"
                     code.write_text(source)
                     command = [compiler, *flags, *parallel, str(code), "-o", str(out)]
                     result = subprocess.run(command, capture_output=True, text=True)
@@ -99,14 +100,3 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
         except OSError as error:
             raise NoCompiler(f"cannot keep compiled code in {folder}: {error}") from error
     raise NoCompiler(f"{compiler} fails: {message}")
-
-
-def cpu_source(generated: str) -> str:
-    """The whole C++ program from a robot's generated code."""
-    cpu, driver, main = native("cpu.h", "driver.h", "cpu_main.h")
-    return cpu + generated + driver + main
-
-
-def native(*names: str) -> list[str]:
-    """The hand-written parts of the compiled program."""
-    return [(NATIVE / name).read_text() for name in names]
