@@ -113,6 +113,9 @@ def take_cases(
         shove: scale of a velocity that the base is given of a sudden, m/s: the warm start is of no use then.
         single_precision: the states are float32 numbers.
     """
+    loud, quiet = mujoco.MjLogConfig.get(), mujoco.MjLogConfig.get()
+    quiet.logto_console = quiet.logto_file = False  # of robots that shake themselves to pieces
+    quiet.set()
     random, data, rows = np.random.default_rng(seed), mujoco.MjData(model), []
     joints, base = model.nq - 7, int(model.jnt_bodyid[0])
     stance = np.zeros(joints) if stance is None else stance
@@ -138,6 +141,7 @@ def take_cases(
         mujoco.mj_step(model, data)
         after = (data.qpos, data.qvel, data.actuator_force, geom_forces(model, data), np.array(data.ncon))
         rows.append(row + [array.copy() for array in after])
+    loud.set()
     return Cases(model, *(np.array(column) for column in zip(*rows, strict=True)))
 
 

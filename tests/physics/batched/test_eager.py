@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import mujoco
 import numpy as np
@@ -223,27 +224,26 @@ def test_gradients_pass_through_a_step() -> None:
     assert (cases.contacts > 0).sum() > 5
     robot = EagerRobot(cases.model)
 
-    def height(ctrl: np.ndarray, keep: bool = False):
-        """Base heights and turn rates after a step, and the targets that they depend on."""
-        cases.ctrl = ctrl
-        inputs = robot.inputs(cases)
-        targets = [target for limbs in inputs.limbs for target in limbs.target]
-        for target in targets:
-            target.requires_grad_(keep)
+    def outcome(cases: Cases, inputs: eager.Inputs) -> torch.Tensor:
+        """Height of the base, and a little of its turn rate, after a step."""
         state, _ = eager.step(robot.robot, robot.state(cases), inputs, eager.plane(0.0), eager.EXACT)
-        return state.base.pos[2] + 0.1 * state.base.ang_vel[1], targets
+        return state.base.pos[2] + 0.1 * state.base.ang_vel[1]
 
-    ctrl = cases.ctrl.copy()
-    value, targets = height(ctrl, keep=True)
-    slopes = torch.autograd.grad(value.sum(), targets)
-    (group,) = robot.robot.groups
-    found = np.zeros_like(ctrl)
-    for j, slope in enumerate(slopes):
-        found[:, group.joints[:, j]] = slope.T
-    difference, step = np.zeros_like(ctrl), 1e-6
-    for j in range(ctrl.shape[1]):
-        change = step * np.eye(ctrl.shape[1])[j]
-        ahead, behind = height(ctrl + change)[0], height(ctrl - change)[0]
-        difference[:, j] = ((ahead - behind) / (2 * step)).detach()
+    inputs = robot.inputs(cases)
+    targets = [target.requires_grad_() for limbs in inputs.limbs for target in limbs.target]
+    slopes = torch.autograd.grad(outcome(cases, inputs).sum(), targets)
+    found = robot.by_joint([list(slopes)])
+
+    # all small changes of targets in one step of many robots: [ahead or behind, joint, case]
+    num_cases, num_joints = cases.ctrl.shape
+    step = 1e-6 * np.concatenate((np.eye(num_joints), -np.eye(num_joints)))
+    many = {
+        field.name: np.tile(value, (2 * num_joints,) + (1,) * (value.ndim - 1))
+        for field in fields(cases)
+        if isinstance(value := getattr(cases, field.name), np.ndarray)
+    }
+    many["ctrl"] = (cases.ctrl + step[:, None]).reshape(-1, num_joints)
+    moved = Cases(cases.model, **many)
+    ahead, behind = outcome(moved, robot.inputs(moved)).numpy().reshape(2, num_joints, num_cases)
     assert (np.abs(found).max(1) > 1e-4).all()
-    np.testing.assert_allclose(found, difference, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(found, (ahead - behind).T / 2e-6, rtol=1e-5, atol=1e-8)

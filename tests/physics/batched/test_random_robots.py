@@ -41,7 +41,7 @@ def cases_of(model: mujoco.MjModel, count: int, single_precision: bool = False) 
     return cases
 
 
-@settings(BRIEF, max_examples=60)
+@settings(BRIEF, max_examples=45)
 @given(DESIGNS)
 def test_eager_step_of_any_robot_is_that_of_mujoco(design: Design) -> None:
     with tempfile.TemporaryDirectory() as folder:
