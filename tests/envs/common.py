@@ -39,9 +39,11 @@ def lively() -> EnvConfig:
     return cfg
 
 
-def make(cfg: EnvConfig, num_envs: int = 8, seed: int = 1, num_threads: int = 1) -> LeggedEnv:
+def make(
+    cfg: EnvConfig, num_envs: int = 8, seed: int = 1, num_threads: int = 1, engine: str = "auto"
+) -> LeggedEnv:
     """An environment after its reset."""
-    env = LeggedEnv(cfg, num_envs, num_threads=num_threads, seed=seed)
+    env = LeggedEnv(cfg, num_envs, engine, num_threads=num_threads, seed=seed)
     env.reset()
     return env
 

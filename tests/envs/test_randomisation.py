@@ -19,7 +19,7 @@ def model_of(env: LeggedEnv, robot: int):
 def test_friction_and_mass_differ_from_robot_to_robot_and_reach_the_physics() -> None:
     cfg = calm()
     cfg.randomisation.friction, cfg.randomisation.added_base_mass = (0.4, 0.9), (-3.0, 6.0)
-    env = make(cfg, 64)
+    env = make(cfg, 64, engine="mujoco")
     for values, (low, high) in ((env.friction, (0.4, 0.9)), (env.added_base_mass, (-3.0, 6.0))):
         assert (values >= low).all() and (values <= high).all() and values.unique().numel() == 64
         assert values.min() < low + 0.2 * (high - low) and values.max() > high - 0.2 * (high - low)
@@ -46,7 +46,7 @@ def test_robots_keep_their_differences() -> None:
 
 
 def test_without_ranges_robots_are_all_alike() -> None:
-    env = make(calm(), 4)
+    env = make(calm(), 4, engine="mujoco")
     assert (env.friction == 1.0).all() and not env.added_base_mass.any()
     for robot in range(4):
         model = model_of(env, robot)
@@ -57,7 +57,7 @@ def test_without_ranges_robots_are_all_alike() -> None:
 def test_one_friction_for_all() -> None:
     cfg = calm()
     cfg.randomisation.friction = (0.3, 0.3)
-    env = make(cfg, 2)
+    env = make(cfg, 2, engine="mujoco")
     model = model_of(env, 1)
     np.testing.assert_allclose(model.geom_friction[model.geom_bodyid > 0, 0], 0.3, rtol=1e-6)
 

@@ -48,7 +48,7 @@ def test_a_run_leaves_configuration_log_events_and_checkpoints(trained: Path) ->
 
 def test_it_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     result = train(*SMALL, "--log_dir", str(tmp_path))
-    for word in ("task", "engine", "device", "robots", "samples", "run folder", "mujoco"):
+    for word in ("task", "engine", "device", "robots", "samples", "run folder", "batched"):
         assert word in result.stdout
 
 
