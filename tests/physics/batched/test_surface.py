@@ -248,7 +248,7 @@ def test_the_second_slot_is_the_nearest_face_with_another_normal(
     seed: int, cell: float, rise: float, radius: float
 ) -> None:
     ground, random = blocks(seed, cell, rise), np.random.default_rng(seed)
-    points = away_from_far_border(ground, around(ground, random, 150, 1e-6, 1.5 * radius), radius)
+    points = away_from_far_border(ground, around(ground, random, 150, 1e-4, 1.5 * radius), radius)
     first, second = touch(ground, points, radius)
 
     def expect(margin: float) -> Array:
@@ -271,7 +271,7 @@ def test_the_second_slot_is_a_face_in_front_and_farther(
     terrain: tuple[int, float, float], radius: float
 ) -> None:
     ground, random = rough(*terrain), np.random.default_rng(terrain[0])
-    points = away_from_far_border(ground, around(ground, random, 150, 1e-6, 1.5 * radius), radius)
+    points = away_from_far_border(ground, around(ground, random, 150, 1e-4, 1.5 * radius), radius)
     first, second = touch(ground, points, radius)
     has = second.touches
     distances, normals = inner_points(points[has], ground, -1e-5)
