@@ -103,7 +103,7 @@ TASKS = (
                     "average_decay": 0.97,
                 },
                 num_envs=512,
-                max_iterations=600,
+                max_iterations=1000,
             ),
             "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
         },
