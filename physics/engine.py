@@ -10,10 +10,23 @@ torques to its start, because that is where MuJoCo evaluates them (on every engi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+JOINT_PARAMS = ("stiffness", "damping", "effort_limit", "joint_damping", "armature", "friction_loss")
+"""Per-robot parameters with a value per joint, in the order in which generated code stores them."""
+PARAMS = ("friction", "base_mass", "base_com", *JOINT_PARAMS)
+"""All per-robot parameters."""
+
+
+def check_params(names: Iterable[str]) -> None:
+    """ValueError for a name that is not a per-robot parameter."""
+    for name in names:
+        if name not in PARAMS:
+            raise ValueError(f"engine parameter {name!r} is unknown; choose from {', '.join(PARAMS)}")
 
 
 class Engine(Protocol):

@@ -8,22 +8,12 @@ import torch
 from mujoco.batch import MODEL_FIELDS, Batch
 from torch import Tensor
 
+from physics.engine import check_params
 from physics.kinematics import FootKinematics
-from physics.scene import Actuation, build_scene
+from physics.scene import Actuation, build_scene, joint_pos_limits
 from robots.config import RobotConfig
 from terrains.ground import Ground
 
-PARAMS = (
-    "friction",
-    "base_mass",
-    "base_com",
-    "stiffness",
-    "damping",
-    "effort_limit",
-    "joint_damping",
-    "armature",
-    "friction_loss",
-)
 _FIRST_BAD = int(mujoco.mjtWarning.mjWARN_BADQPOS)  # the kinds from here on mean numbers that are not finite
 
 
@@ -90,8 +80,7 @@ class MujocoEngine:
         self.base_wrench = torch.zeros(num_envs, 6)
         self.gravity = torch.tensor(model.opt.gravity, dtype=torch.float32).repeat(num_envs, 1)
         self._gravity64: Tensor | None = None
-        limits = np.where(model.jnt_limited[1:, None], model.jnt_range[1:], [-np.inf, np.inf])
-        self.joint_pos_limits = torch.tensor(limits, dtype=torch.float32)
+        self.joint_pos_limits = joint_pos_limits(model)
         self.base_mass = torch.full((num_envs,), float(model.body_mass[self._base]))
         self.total_mass = torch.full((num_envs,), float(model.body_mass.sum()))
 
@@ -175,9 +164,7 @@ class MujocoEngine:
 
     def set_params(self, mask: Tensor, **params: Tensor) -> None:
         """See `Engine.set_params`."""
-        for name in params:
-            if name not in PARAMS:
-                raise ValueError(f"engine parameter {name!r} is unknown; choose from {', '.join(PARAMS)}")
+        check_params(params)
         rows = mask.nonzero().squeeze(1).numpy()
         for name, value in params.items():
             if len(rows):

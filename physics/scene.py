@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 import mujoco
+import numpy as np
+import torch
+from torch import Tensor
 
 from robots.config import RobotConfig, match, matching
 from terrains.ground import Ground, HeightField
@@ -58,6 +61,12 @@ def build_scene(
     _add_actuators(spec, robot, actuation)
     _add_contact_sensors(spec, robot)
     return spec.compile()
+
+
+def joint_pos_limits(model: mujoco.MjModel) -> Tensor:
+    """Lower and upper limits of the hinges, rad, [A, 2]; infinite where a joint has none."""
+    limits = np.where(model.jnt_limited[1:, None], model.jnt_range[1:], [-np.inf, np.inf])
+    return torch.tensor(limits, dtype=torch.float32)
 
 
 def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:

@@ -97,8 +97,6 @@ def build_terrain(cfg: TerrainConfig) -> Terrain:
     n, edge = round(cfg.tile_size / cfg.cell), round(cfg.border / cfg.cell)
     heights = np.zeros((cfg.levels * n + 2 * edge, cfg.columns * n + 2 * edge))
     origins = np.zeros((cfg.levels, cfg.columns, 3))
-    near = max(1, round(1.0 / cfg.cell))
-    middle = slice(max(0, n // 2 - near), n // 2 + near)
     for level in range(cfg.levels):
         for column, name in enumerate(shapes):
             # a generator of its own: a tile does not depend on how many others there are
@@ -108,11 +106,8 @@ def build_terrain(cfg: TerrainConfig) -> Terrain:
             i, j = edge + level * n, edge + column * n
             heights[i : i + n, j : j + n] = tile
             centre = ((level + 0.5) * cfg.tile_size, (column + 0.5) * cfg.tile_size)
-            origins[level, column] = (*centre, tile[middle, middle].max())
-    # vertices lie in the middle of their cells, so that tiles of a whole number of cells fit side by side
-    start = -edge * cfg.cell + 0.5 * cfg.cell
-    ground = HeightField(heights.astype(np.float32), cfg.cell, (start, start))
-    return Terrain(ground, origins, shapes, cfg.tile_size)
+            origins[level, column] = (*centre, _top(tile, cfg.cell))
+    return Terrain(_ground(heights, edge, cfg.cell), origins, shapes, cfg.tile_size)
 
 
 def single_terrain(name: str, difficulty: float, cfg: TerrainConfig | None = None) -> Terrain:
@@ -156,10 +151,19 @@ def load_terrain(path: Path, cfg: TerrainConfig | None = None, scale: float = 1.
 def _one_tile(tile: ndarray, cfg: TerrainConfig, name: str) -> Terrain:
     edge, cell = round(cfg.border / cfg.cell), cfg.cell
     heights = np.pad(tile, edge)
+    origin = [[[tile.shape[0] * cell / 2.0, tile.shape[1] * cell / 2.0, _top(tile, cell)]]]
+    return Terrain(_ground(heights, edge, cell), np.array(origin), [name], max(tile.shape) * cell)
+
+
+def _top(tile: ndarray, cell: float) -> float:
+    """Highest point of the central 2 m x 2 m."""
     near = max(1, round(1.0 / cell))
     i, j = (size // 2 for size in tile.shape)
-    top = tile[max(0, i - near) : i + near, max(0, j - near) : j + near].max()
+    return float(tile[max(0, i - near) : i + near, max(0, j - near) : j + near].max())
+
+
+def _ground(heights: ndarray, edge: int, cell: float) -> HeightField:
+    """The map, `edge` vertices of border around it, with the first tile's corner at x = y = 0."""
+    # vertices lie in the middle of their cells, so that tiles of a whole number of cells fit side by side
     start = -edge * cell + 0.5 * cell
-    origin = [[[tile.shape[0] * cell / 2.0, tile.shape[1] * cell / 2.0, top]]]
-    ground = HeightField(heights.astype(np.float32), cell, (start, start))
-    return Terrain(ground, np.array(origin), [name], max(tile.shape) * cell)
+    return HeightField(heights.astype(np.float32), cell, (start, start))

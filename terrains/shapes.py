@@ -9,11 +9,14 @@ is one function with `@shape`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
+
+from robots.config import nearest
 
 Shape = Callable[..., ndarray]
 SHAPES: dict[str, Shape] = {}
@@ -296,8 +299,6 @@ def make_tile(
         ValueError: unknown shape or parameter, difficulty or sizes out of range, or a platform that fills the tile.
     """
     if name not in SHAPES:
-        from robots.config import nearest
-
         raise ValueError(
             f"unknown terrain shape {name!r}; choose from {', '.join(SHAPES)}.{nearest(name, list(SHAPES))}"
         )
@@ -305,22 +306,16 @@ def make_tile(
         raise ValueError(f"difficulty must lie in 0 to 1, not {difficulty}")
     if size <= 0.0 or cell <= 0.0 or round(size / cell) < 2:
         raise ValueError(f"a tile of {size} m has no cells of {cell} m")
-    known = SHAPES[name].__code__.co_varnames[4 : SHAPES[name].__code__.co_argcount]
-    for parameter in parameters or {}:
-        if parameter not in known:
+    parameters = parameters or {}
+    defaults = {p.name: p.default for p in list(signature(SHAPES[name]).parameters.values())[4:]}
+    for parameter in parameters:
+        if parameter not in defaults:
             raise ValueError(
-                f"shape {name!r} has no parameter {parameter!r}; it has {', '.join(known) or 'none'}"
+                f"shape {name!r} has no parameter {parameter!r}; it has {', '.join(defaults) or 'none'}"
             )
-    platform = (parameters or {}).get("platform", _default(SHAPES[name], "platform"))
-    if platform is not None and platform >= size:
+    platform = (defaults | parameters).get("platform", 0.0)
+    if platform >= size:
         raise ValueError(f"the platform of {platform} m fills the tile of {size} m")
-    heights = SHAPES[name](difficulty, size, cell, rng, **(parameters or {}))
+    heights = SHAPES[name](difficulty, size, cell, rng, **parameters)
     assert heights.shape == (round(size / cell),) * 2 and np.isfinite(heights).all()
     return heights
-
-
-def _default(function: Shape, parameter: str) -> Any:
-    import inspect
-
-    found = inspect.signature(function).parameters.get(parameter)
-    return None if found is None else found.default

@@ -17,13 +17,11 @@ from physics.batched.model import RobotModel, read_model
 from physics.batched.stages import StepCode
 from physics.batched.support import UnsupportedModel
 from physics.batched.surface import cells_reached, coarse_heights
-from physics.scene import Actuation, build_scene
+from physics.engine import JOINT_PARAMS, check_params
+from physics.scene import Actuation, build_scene, joint_pos_limits
 from robots.config import RobotConfig
 from terrains.ground import Ground, HeightField
 
-JOINT_PARAMS = ("stiffness", "damping", "effort_limit", "joint_damping", "armature", "friction_loss")
-"""Parameters with a row per joint, in the order of `LimbInputs`."""
-PARAMS = ("friction", "base_mass", "base_com", *JOINT_PARAMS)
 MIN_FRICTION = 1e-5
 """MuJoCo's mjMINMU."""
 
@@ -183,8 +181,7 @@ class BatchedEngine:
     def _stand(self) -> None:
         """Everything as the model has it."""
         model, base = self.model, self.robot_model.base_body
-        limits = np.where(model.jnt_limited[1:, None], model.jnt_range[1:], [-np.inf, np.inf])
-        self.joint_pos_limits = torch.tensor(limits, dtype=torch.float32, device=self.device)
+        self.joint_pos_limits = joint_pos_limits(model).to(self.device)
         self._arrays["base"][3] = 1.0
         inputs = self._arrays["base_inputs"]
         inputs[0] = model.body_mass[base]
@@ -260,9 +257,7 @@ class BatchedEngine:
 
     def set_params(self, mask: Tensor, **params: Tensor) -> None:
         """See `Engine.set_params`."""
-        for name in params:
-            if name not in PARAMS:
-                raise ValueError(f"engine parameter {name!r} is unknown; choose from {', '.join(PARAMS)}")
+        check_params(params)
         own, inputs = self._own, self._own["base_inputs"]
         if "base_mass" in params:
             added = torch.where(mask, params["base_mass"] - self.base_mass, 0.0)

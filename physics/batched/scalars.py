@@ -62,11 +62,6 @@ def clamp(x: Scalar, low: Scalar, high: Scalar) -> Scalar:
     return select(x < low, low, select(x > high, high, x))
 
 
-def absolute(x: Scalar) -> Scalar:
-    """|x|."""
-    return abs(x)
-
-
 def select(condition: Any, a: Scalar, b: Scalar) -> Scalar:
     """a where the condition holds, else b."""
     if isinstance(condition, bool):

@@ -402,7 +402,6 @@ class StepCode:
         code.sizes |= {
             "link": link.size,
             "contact_size": layout.size,
-            "weight_at": _place(layout, contact, "weight"),
         }
         code.table("sphere_constants", constants.varying)
         code.table("sphere_link", np.array([[max(s.link, 0)] for s in spheres]))
@@ -442,8 +441,3 @@ class StepCode:
 def _no_chain(f: Function) -> list[Link]:
     f.input("chain", 0)
     return []
-
-
-def _place(layout: Layout, contact: Any, name: str) -> int:
-    """Index of a scalar field in a stored contact."""
-    return next(i for i, x in enumerate(layout.store(contact)) if x is getattr(contact, name))

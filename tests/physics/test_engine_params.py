@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from physics import MujocoEngine, build_scene
-from physics.mujoco_engine import PARAMS
+from physics.engine import PARAMS
 from robots import ANYMAL_C
 from terrains import Plane
 from tests.physics.common import (
