@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from robots import ANYMAL_C, RobotConfig
+from terrains.curriculum import CurriculumConfig
+from terrains.grid import TerrainConfig
+from terrains.scan import ScanConfig
 
 
 @dataclass
@@ -33,7 +36,7 @@ class ObservationTerm:
     noise: float
     """Half width of uniform noise, in the term's own unit."""
     mirror: str
-    """How it looks in the mirror: vector, axial, command or joints (envs/symmetry.py)."""
+    """How it looks in the mirror: vector, axial, command, joints or scan (envs/symmetry.py)."""
 
 
 @dataclass
@@ -110,6 +113,8 @@ class InitConfig:
     """All six base velocities uniform in +- this, m/s and rad/s."""
     base_position: float = 1.0
     """Horizontal position uniform in +- this, m."""
+    yaw: float = 0.0
+    """Heading uniform in +- this, rad."""
     random_first_episode: bool = True
     """First episodes start at random lengths, so that robots do not time out together."""
 
@@ -121,6 +126,9 @@ class EnvConfig:
     robot: RobotConfig = field(default_factory=lambda: ANYMAL_C)
     """The robot and its drives."""
     sim: SimConfig = field(default_factory=SimConfig)
+    terrain: TerrainConfig = field(default_factory=TerrainConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -146,6 +154,9 @@ class EnvConfig:
 
     def validate(self) -> None:
         """Check ranges; ValueError with one sentence that names the field."""
+        self.terrain.validate()
+        self.scan.validate()
+        self.curriculum.validate()
         for name, low, value in (
             ("sim.timestep", 0.0, self.sim.timestep),
             ("sim.decimation", 0, self.sim.decimation),
@@ -183,6 +194,7 @@ class EnvConfig:
             ("noise.level", self.noise.level),
             ("init.base_velocity", self.init.base_velocity),
             ("init.base_position", self.init.base_position),
+            ("init.yaw", self.init.yaw),
             ("fatal_contact_force", self.fatal_contact_force),
         ):
             if not value >= 0:

@@ -60,8 +60,9 @@ def evaluation_config(cfg: EnvConfig, seconds: float, push: bool = False) -> Env
     """Change a task for evaluation; returns the same object.
 
     Nominal friction (1.0) and mass, no observation noise, no pushes unless asked (+-1 m/s every 10 s); reset
-    noise stays on.
+    noise stays on. On a map, robots start on all levels alike.
     """
+    cfg.curriculum.strategy = "uniform"
     cfg.noise.enabled = False
     cfg.randomisation.friction = (1.0, 1.0)
     cfg.randomisation.added_base_mass = (0.0, 0.0)

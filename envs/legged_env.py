@@ -11,12 +11,16 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.config import EnvConfig
+from envs.course import Course
+from envs.observations import SCAN_LEVEL
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
 from envs.symmetry import mirror_joints, mirror_observation
 from physics import make_engine
 from robots.config import match, matching
-from terrains.ground import Ground, Plane
+from terrains.grid import Terrain, make_terrain
+from terrains.ground import Ground, HeightField, Plane
+from terrains.scan import HeightScan
 
 
 class LeggedEnv(gym.vector.VectorEnv):
@@ -40,6 +44,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         num_threads: int = 0,
         seed: int = 1,
         ground: Ground | None = None,
+        terrain: Terrain | None = None,
     ):
         """Build the environment; call `reset` before `step`.
 
@@ -50,7 +55,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             device: where every tensor lives.
             num_threads: threads of a CPU engine, 0 for one per core.
             seed: seed of everything random.
-            ground: what the robots stand on; a plane by default.
+            ground: what the robots stand on instead of `cfg.terrain`.
+            terrain: a map that is made already, instead of `cfg.terrain`.
 
         Raises:
             ValueError: a value out of range, or an engine that does not fit.
@@ -58,11 +64,14 @@ class LeggedEnv(gym.vector.VectorEnv):
         cfg.validate()
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        if ground is None:
+            terrain = terrain or make_terrain(cfg.terrain)
+            ground = terrain.ground if terrain else Plane()
         self.cfg = cfg
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.engine, self.engine_choice = make_engine(
-            engine, cfg.robot, ground or Plane(), num_envs, cfg.sim.timestep, device, num_threads
+            engine, cfg.robot, ground, num_envs, cfg.sim.timestep, device, num_threads
         )
         self.joint_names = self.engine.joint_names
         self.num_actions = len(self.joint_names)
@@ -75,6 +84,9 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._buffers: dict[str, Tensor] = {}
         self._make_constants()
         self._make_buffers()
+        self.course = self._make_course(terrain) if terrain else None
+        """Where robots are on the map, None without one."""
+        self._make_scan(ground, num_threads)
         self.state = self._make_state()
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = self._buffer("episode_sums", len(self.reward_terms))
@@ -108,7 +120,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         index, sign = mirror_joints(robot, names)
         self.action_mirror = index.to(self.device), sign.to(self.device)
         kinds = [term.mirror for term in self.cfg.observations.values()]
-        index, sign = mirror_observation(kinds, robot, names)
+        index, sign = mirror_observation(kinds, robot, names, self.cfg.scan.shape)
         self.obs_mirror = index.to(self.device), sign.to(self.device)
 
     def _make_buffers(self) -> None:
@@ -125,6 +137,25 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.friction = self._buffer("friction")
         self.added_base_mass = self._buffer("added_base_mass")
 
+    def _make_course(self, terrain: Terrain) -> Course:
+        course = Course(
+            self.cfg.curriculum, terrain, self.num_envs, self.cfg.episode_length, self._buffer, self.device
+        )
+        course.draw_levels(self._uniform((0.0, 1.0)))
+        self._buffers |= {f"curriculum_{k}": tensor for k, tensor in course.curriculum.buffers.items()}
+        return course
+
+    def _make_scan(self, ground: Ground, num_threads: int) -> None:
+        cfg, n = self.cfg.scan, self.num_envs
+        count = cfg.shape[0] * cfg.shape[1]
+        self._scan = HeightScan(cfg, ground, self.device, num_threads or torch.get_num_threads())
+        self._heights = torch.zeros(n, count, device=self.device)
+        delay = round(cfg.delay / self.step_dt)
+        self._past_heights = self._buffer("past_heights", delay + 1, count) if delay else None
+        self._dropped = torch.zeros_like(self._heights) if cfg.dropout else None
+        self._perfect_scan = self._past_heights is None and self._dropped is None
+        self._scan_needed = isinstance(ground, HeightField) or not self._perfect_scan
+
     def _make_state(self) -> RobotState:
         engine, zeros = self.engine, torch.zeros_like
         return RobotState(
@@ -137,6 +168,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             penalised=self._penalised,
             base_pos=engine.base_pos,
             base_quat=engine.base_quat,
+            height_scan=self._heights if self._perfect_scan else zeros(self._heights),
+            ground_height=zeros(self.friction),
             base_lin_vel=zeros(engine.base_lin_vel),
             base_ang_vel=engine.base_ang_vel,
             projected_gravity=zeros(engine.base_pos),
@@ -214,6 +247,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         """
         if seed is not None:
             self.generator.manual_seed(seed)
+            if self.course:
+                self.course.draw_levels(self._uniform((0.0, 1.0)))
         self._reset_robots(self._all)
         if self.cfg.init.random_first_episode:
             start = self._uniform((0.0, float(self.max_episode_length)))
@@ -222,6 +257,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.push_countdown.copy_(self._uniform((1.0, float(interval + 1))).long())
         self._draw_commands(self._all)
         self._refresh_reset()
+        self._perceive(self._all, new=True)
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._obs)
         return {"policy": self._obs, "critic": self._obs}, {}
@@ -260,15 +296,25 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._final_obs.masked_fill_(bad.unsqueeze(1), 0.0)
         terminated = state.terminated | bad
         truncated = (self.episode_length >= self.max_episode_length) & ~terminated
+        if self.course:
+            self.course.track(state)
+            left = self.course.has_left(state.base_pos) & ~terminated
+            truncated |= left
         done = terminated | truncated
         self.episode_sums.add_(torch.where(bad.unsqueeze(1), 0.0, terms))
         log = self._log(done, terminated, bad)
+        if self.course:
+            succeeded = self.course.finish(done, terminated, left, state, self._uniform((0.0, 1.0)))
+            share = done.float() / done.sum().clamp(min=1)
+            log |= {"Episode/success": share @ succeeded.float(), "Episode/left_map": share @ left.float()}
+            log |= self.course.log()
 
         self.feet_air_time.mul_(~state.foot_contact)
         self._reset_robots(done)
         self._update_commands()
         self._push()
         self._refresh_reset()
+        self._perceive(done, new=True)
         self._observe(self._obs)
         info = {"final_obs": {"policy": self._final_obs, "critic": self._final_obs}, "log": log}
         return {"policy": self._obs, "critic": self._obs}, rewards, terminated, truncated, info
@@ -288,6 +334,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Quantities that several terms need, from the engine's tensors."""
         state, engine = self.state, self.engine
         self._refresh_reset()
+        self._perceive(self._all)
         down = engine.contact_force[:, self._feet, 2] > 1.0
         torch.logical_or(down, self.feet_down, out=state.foot_contact)
         self.feet_down.copy_(down)
@@ -303,6 +350,28 @@ class LeggedEnv(gym.vector.VectorEnv):
             error = self.heading_target - yaw_of(engine.base_quat)
             error = torch.atan2(torch.sin(error), torch.cos(error))
             self.command[:, 2] = (self.cfg.commands.heading_gain * error).clamp(-1.0, 1.0)
+
+    def _perceive(self, mask: Tensor, new: bool = False) -> None:
+        """Look at the ground around the robots in `mask`; in a `new` episode there is no past to see late."""
+        if not self._scan_needed:
+            return
+        state, row = self.state, mask.unsqueeze(1)
+        self._scan(self.engine.base_pos, yaw_of(self.engine.base_quat), mask, self._heights)
+        torch.mean(self._heights, dim=1, out=state.ground_height)
+        seen, past = self._heights, self._past_heights
+        if past is not None:
+            older = (
+                seen.unsqueeze(1).expand_as(past) if new else torch.cat((seen.unsqueeze(1), past[:, :-1]), 1)
+            )
+            past.copy_(torch.where(row.unsqueeze(2), older, past))
+            seen = past[:, -1]
+        if self._dropped is not None:
+            if not new:
+                self._dropped.uniform_(0.0, 1.0, generator=self.generator)
+            level = state.base_pos[:, 2:] - SCAN_LEVEL
+            seen = torch.where(self._dropped < self.cfg.scan.dropout, level, seen)
+        if not self._perfect_scan:
+            state.height_scan.copy_(seen)
 
     def _rewards(self) -> tuple[Tensor, Tensor]:
         """Total [N] and weighted terms [N, R] of this step."""
@@ -348,8 +417,14 @@ class LeggedEnv(gym.vector.VectorEnv):
         joint_pos = self.default_joint_pos * self._uniform(cfg.joint_scale, self.num_actions)
         base_pos = torch.full((n, 3), self.cfg.robot.init_height, device=self.device)
         base_pos[:, :2] = self._uniform((-cfg.base_position, cfg.base_position), 2)
+        if self.course:
+            base_pos += self.course.origins()
+            self.course.begin(mask, base_pos)
         base_quat = torch.zeros(n, 4, device=self.device)
         base_quat[:, 0] = 1.0
+        if cfg.yaw:
+            half = 0.5 * self._uniform((-cfg.yaw, cfg.yaw))
+            base_quat[:, 0], base_quat[:, 3] = half.cos(), half.sin()
         velocity = self._uniform((-cfg.base_velocity, cfg.base_velocity), 6)
         self.engine.write_state(
             mask,
@@ -416,6 +491,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.engine.load_state_dict(state["engine"])
         self._obs.copy_(state["obs"])
         self._refresh_reset()
+        self._scan(self.engine.base_pos, yaw_of(self.engine.base_quat), self._all, self._heights)
 
     def get_observations(self) -> dict[str, Tensor]:
         """The observations last returned by `reset` or `step`."""

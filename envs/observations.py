@@ -6,6 +6,9 @@ from torch import Tensor
 
 from envs.state import RobotState
 
+SCAN_LEVEL = 0.5
+"""The scan's zero lies this far below the base, m (Rudin et al. 2021, code)."""
+
 
 def base_lin_vel(state: RobotState) -> Tensor:
     """Linear velocity, m/s, [N, 3]."""
@@ -40,3 +43,8 @@ def joint_vel(state: RobotState) -> Tensor:
 def previous_action(state: RobotState) -> Tensor:
     """The action just taken, as the policy gave it, [N, A]."""
     return state.action
+
+
+def height_scan(state: RobotState) -> Tensor:
+    """Height of a level 0.5 m below the base over the ground at the scan's points, in +-1, m, [N, P]."""
+    return (state.base_pos[:, 2:] - SCAN_LEVEL - state.height_scan).clamp(-1.0, 1.0)

@@ -50,7 +50,7 @@ def orientation(state: RobotState) -> Tensor:
 
 def base_height(state: RobotState, target: float = 0.5) -> Tensor:
     """Square of the base's distance from its target height above the ground, m^2."""
-    return (state.base_pos[:, 2] - target).square()
+    return (state.base_pos[:, 2] - state.ground_height - target).square()
 
 
 def torques(state: RobotState) -> Tensor:

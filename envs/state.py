@@ -34,6 +34,10 @@ class RobotState:
     """World frame, m, [N, 3]."""
     base_quat: Tensor
     """Base to world, w x y z, [N, 4]."""
+    height_scan: Tensor
+    """World z of the ground at the points around each robot, as it perceives them, m, [N, P]."""
+    ground_height: Tensor
+    """Mean world z of the ground around each robot, m, [N]; 0 without a map."""
     base_lin_vel: Tensor
     """Base frame, m/s, [N, 3]."""
     base_ang_vel: Tensor

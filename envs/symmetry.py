@@ -34,21 +34,30 @@ def mirror_joints(robot: RobotConfig, joints: tuple[str, ...]) -> tuple[Tensor, 
 
 
 def mirror_observation(
-    kinds: list[str], robot: RobotConfig, joints: tuple[str, ...]
+    kinds: list[str], robot: RobotConfig, joints: tuple[str, ...], scan: tuple[int, int] = (0, 0)
 ) -> tuple[Tensor, Tensor]:
     """Index and sign, both [O], for observation terms of the given kinds laid side by side.
 
+    Args:
+        kinds: of each term; a `scan` has its rows of points to the robot's left turned around.
+        robot: its names and signs.
+        joints: names, in order.
+        scan: number of the scan's points forward and to the left.
+
     Raises:
-        ValueError: a kind that is neither in `SIGNS` nor `joints`.
+        ValueError: a kind that is neither in `SIGNS` nor `joints` nor `scan`.
     """
     index, sign, start = [], [], 0
     for kind in kinds:
         if kind == "joints":
             part, part_sign = mirror_joints(robot, joints)
+        elif kind == "scan":
+            part = torch.arange(scan[0] * scan[1]).view(scan).flip(1).flatten()
+            part_sign = torch.ones(len(part))
         elif kind in SIGNS:
             part, part_sign = torch.arange(3), torch.tensor(SIGNS[kind])
         else:
-            raise ValueError(f"unknown mirror kind {kind!r}; choose from {', '.join(SIGNS)}, joints")
+            raise ValueError(f"unknown mirror kind {kind!r}; choose from {', '.join(SIGNS)}, joints, scan")
         index.append(part + start)
         sign.append(part_sign)
         start += len(part)

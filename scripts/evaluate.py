@@ -1,4 +1,7 @@
-"""Measure a trained policy: `python scripts/evaluate.py --num_envs 2048 --json figures.json`."""
+"""Measure a trained policy: `python scripts/evaluate.py --num_envs 2048 --json figures.json`.
+
+With `--terrain` it is the paper's success test on every kind of terrain over its difficulties.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
@@ -18,9 +22,10 @@ from rich.table import Table
 
 from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
+from envs.terrain_test import AXES, PAPER, Cell, check_shapes, success_test
 from scripts.config import parse_flags
 from scripts.runs import Run, RunFlags, command, load_policy, open_run, set_threads
-from viewers.bars import plot_evaluation
+from viewers.bars import plot_evaluation, plot_success
 
 
 @dataclass
@@ -37,6 +42,12 @@ class Flags(RunFlags):
     """Largest command: forward and sideways m/s, yaw rad/s."""
     push: bool = True
     """Also evaluate with pushes of +-1 m/s every 10 s."""
+    terrain: bool = False
+    """Success test instead: can the policy cross each kind of terrain at 0.75 m/s, and how difficult?"""
+    shapes: tuple[str, ...] = PAPER
+    """Kinds of terrain for it."""
+    robots: int = 200
+    """Robots for each kind and difficulty."""
     seed: int = 1
     """Seed of commands and starts."""
     engine: str = "auto"
@@ -53,26 +64,13 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    if flags.terrain:
+        return test_terrain(run, flags, threads)
     results = {"nominal": measure(run, flags, threads, push=False)}
     if flags.push:
         results["pushed"] = measure(run, flags, threads, push=True)
     show(run, results)
-    report = {
-        "run": run.folder.name,
-        "task": run.cfg.task,
-        "checkpoint": run.checkpoint_path.name,
-        "iteration": run.content["iteration"],
-        "train_time": run.content["train_time"],
-        "engine": flags.engine,
-        "seed": flags.seed,
-        **{name: asdict(result) for name, result in results.items()},
-    }
-    text = json.dumps(report, indent=1)
-    plots = run.folder / "plots"
-    plots.mkdir(exist_ok=True)
-    (run.folder / "evaluation.json").write_text(text)
-    if flags.json:
-        Path(flags.json).write_text(text)
+    plots = write_report(run, flags, "evaluation.json", {name: asdict(r) for name, r in results.items()})
     plot_evaluation({name: asdict(result) for name, result in results.items()}, plots / "evaluation.png")
     print(f"figures: {run.folder / 'evaluation.json'}, picture: {plots / 'evaluation.png'}")
     nominal = results["nominal"]
@@ -93,8 +91,68 @@ def main() -> int:
     return 0
 
 
+def write_report(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> Path:
+    """Write figures and where they come from, as JSON; returns the folder for pictures."""
+    report = {
+        "run": run.folder.name,
+        "task": run.cfg.task,
+        "checkpoint": run.checkpoint_path.name,
+        "iteration": run.content["iteration"],
+        "train_time": run.content["train_time"],
+        "engine": flags.engine,
+        "seed": flags.seed,
+        **results,
+    }
+    text = json.dumps(report, indent=1)
+    plots = run.folder / "plots"
+    plots.mkdir(exist_ok=True)
+    (run.folder / name).write_text(text)
+    if flags.json:
+        Path(flags.json).write_text(text)
+    return plots
+
+
+def test_terrain(run: Run, flags: Flags, threads: int) -> int:
+    """The success test; the last line printed is the mean success of each kind."""
+    cells = success_test(
+        run.cfg.env,
+        lambda env: load_policy(run, env).mean,
+        flags.shapes,
+        flags.robots,
+        seed=flags.seed,
+        engine=flags.engine,
+        device=run.cfg.device,
+        num_threads=threads,
+    )
+    show_cells(run, cells)
+    plots = write_report(run, flags, "terrain.json", {"cells": [asdict(cell) for cell in cells]})
+    plot_success(cells, plots / "terrain_success.png", f"{run.cfg.task}, {run.folder.name}")
+    print(f"figures: {run.folder / 'terrain.json'}, picture: {plots / 'terrain_success.png'}")
+    means = {name: [cell.success for cell in cells if cell.shape == name] for name in flags.shapes}
+    print(" ".join(f"{name}={sum(values) / len(values):.3f}" for name, values in means.items()))
+    return 0
+
+
+def show_cells(run: Run, cells: list[Cell]) -> None:
+    """Print the table of the success test."""
+    table = Table(title=f"success, %: {run.cfg.task}, {run.folder.name}, {run.checkpoint_path.name}")
+    for title in ("terrain", "", "success", "95 % interval", "falls", "time, s"):
+        table.add_column(title, justify="left" if title == "terrain" else "right")
+    before = ""
+    for cell in cells:
+        name = "" if cell.shape == before else f"{cell.shape} ({AXES[cell.shape].label})"
+        interval = f"{100 * cell.low:.1f} to {100 * cell.high:.1f}"
+        shares = f"{100 * cell.success:.1f}", interval, f"{100 * cell.falls:.1f}"
+        table.add_row(name, f"{cell.value:g}", *shares, f"{cell.time:.1f}")
+        before = cell.shape
+    Console().print(table)
+
+
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
+    if flags.robots < 1:
+        raise ValueError(f"--robots must be at least 1, not {flags.robots}")
+    check_shapes(flags.shapes)
     if flags.num_envs < 1:
         raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
     if not flags.seconds > 0 or not flags.segment > 0:

@@ -1,4 +1,4 @@
-"""What a training run writes while it goes: TensorBoard events, `progress.csv`, and a line on the screen."""
+"""What a training run writes while it goes: TensorBoard events, tables, pictures, and a line on the screen."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
+
+from envs.course import Course
+from viewers.terrain_map import draw_levels, draw_map
 
 
 class ProgressLog:
@@ -79,12 +83,45 @@ class ProgressLog:
     def _line(self, iteration: int, numbers: dict[str, float]) -> str:
         done = iteration - self.start
         left = (time.perf_counter() - self._began) / done * (self.max_iterations - iteration)
+        on_map = "Curriculum/level" in numbers
+        level = f"level {numbers['Curriculum/level']:.2f}  " if on_map else ""
         return (
             f"{numbers['Perf/total_fps']:,.0f} steps/s  reward {numbers['Train/mean_reward']:.2f}  "
             f"length {numbers['Train/mean_episode_length']:.0f}  "
             f"velocity error {numbers.get('Train/lin_vel_error', math.nan):.3f} m/s  "
-            f"falls {100 * numbers.get('Episode/fall_rate', math.nan):.0f} %  ETA {left / 60:.1f} min"
+            f"falls {100 * numbers.get('Episode/fall_rate', math.nan):.0f} %  {level}ETA {left / 60:.1f} min"
         )
+
+
+class CurriculumLog:
+    """Robots on each level and shape of the map, and their success: `curriculum.csv` and pictures."""
+
+    NAMES = ("iteration", "shape", "level", "robots", "success")
+
+    def __init__(self, folder: Path, course: Course, start: int):
+        """Append to the run folder's table, leaving out rows after iteration `start`."""
+        self.folder, self.course = folder, course
+        self._path = folder / "curriculum.csv"
+        rows: list[list[str]] = []
+        if self._path.exists():
+            with self._path.open(newline="") as file:
+                rows = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= start]
+        with self._path.open("w", newline="") as file:
+            csv.writer(file).writerows([list(self.NAMES), *rows])
+
+    def write(self, iteration: int) -> None:
+        """Add the state after an iteration."""
+        count, rate = self.course.table()
+        with self._path.open("a", newline="") as file:
+            for level, shape in np.ndindex(*count.shape):
+                cell = count[level, shape], round(float(rate[level, shape]), 4)
+                csv.writer(file).writerow([iteration, self.course.terrain.shapes[shape], level, *cell])
+
+    def draw(self, positions: np.ndarray) -> None:
+        """Draw the map with robots at `positions` [N, 2], world frame, m, and the levels over time."""
+        plots = self.folder / "plots"
+        draw_map(self.course.terrain, plots / "terrain.png", positions, self.folder.name)
+        draw_levels(self._path, plots / "levels.png")
 
 
 def _short(value: float) -> str:

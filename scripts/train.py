@@ -17,7 +17,7 @@ from algorithms import ActorCritic, Trainer
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import RunConfig, load_config, parse, save_config
-from scripts.progress import ProgressLog
+from scripts.progress import CurriculumLog, ProgressLog
 from scripts.runs import (
     check_device,
     checkpoint_path,
@@ -31,6 +31,9 @@ from scripts.runs import (
 
 BYTES_PER_ROBOT = 60_000
 """Memory of one robot (engine state, rollout of 24 steps, terms), measured with the mujoco engine."""
+
+LEVELS_INTERVAL = 10
+"""Iterations between rows of `curriculum.csv`."""
 
 
 def main() -> int:
@@ -62,8 +65,17 @@ def main() -> int:
     if trainer.iteration >= cfg.max_iterations:
         print(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
         return 0
+    levels = CurriculumLog(folder, env.course, trainer.iteration) if env.course else None
     with ProgressLog(folder, cfg.max_iterations, trainer.iteration) as log:
-        interrupted = trainer.train(cfg.max_iterations, log.write)
+
+        def report(iteration: int, numbers: dict[str, float]) -> None:
+            log.write(iteration, numbers)
+            if levels and (iteration % LEVELS_INTERVAL == 0 or iteration == cfg.max_iterations):
+                levels.write(iteration)
+
+        interrupted = trainer.train(cfg.max_iterations, report)
+    if levels:
+        levels.draw(env.engine.base_pos[:, :2].cpu().numpy())
     if interrupted:
         print(
             f"stopped at iteration {trainer.iteration} and saved; "

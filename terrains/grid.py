@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray
@@ -15,8 +16,18 @@ from terrains.shapes import make_tile
 
 @dataclass
 class TerrainConfig:
-    """A map of tiles (Rudin et al. 2021, section 3.2 and its code)."""
+    """The ground: a plane, a map of tiles (Rudin et al. 2021, section 3.2 and its code), one tile, or a file."""
 
+    type: Literal["plane", "tiles", "tile", "file"] = "plane"
+    """What the ground is."""
+    shape: str = "stairs_up"
+    """tile: its shape."""
+    difficulty: float = 0.5
+    """tile: its difficulty, 0 to 1."""
+    file: str = ""
+    """file: heights, NPY (m) or greyscale PNG."""
+    file_scale: float = 1.0
+    """file: factor on its heights; of a PNG, the height of white, m."""
     proportions: dict[str, float] = field(
         default_factory=lambda: {
             "slope_up": 0.05,
@@ -39,6 +50,8 @@ class TerrainConfig:
     """Side of a tile, m."""
     cell: float = 0.1
     """Spacing of the vertices, m."""
+    spacing: float = 0.0
+    """Level ground between neighbouring tiles, m."""
     border: float = 5.0
     """Level ground around the tiles, m."""
     seed: int = 1
@@ -52,8 +65,9 @@ class TerrainConfig:
         for name, length in (("tile_size", self.tile_size), ("cell", self.cell)):
             if not 0.0 < length < np.inf:
                 raise ValueError(f"terrain.{name} must be a positive length, not {length}")
-        if self.border < 0.0:
-            raise ValueError(f"terrain.border must not be negative, not {self.border}")
+        for name, length in (("border", self.border), ("spacing", self.spacing)):
+            if not 0.0 <= length < np.inf:
+                raise ValueError(f"terrain.{name} must not be negative, not {length}")
         shares = self.proportions.values()
         if not shares or min(shares) < 0.0 or abs(sum(shares) - 1.0) > 1e-6:
             raise ValueError(
@@ -79,11 +93,22 @@ class Terrain:
     """Shape of each column."""
     tile_size: float
     """Side of a tile, m."""
+    difficulties: ndarray
+    """Difficulty of each level, [levels]."""
 
     @property
     def shapes(self) -> list[str]:
         """The shapes there are, each once, in the order of their columns."""
         return list(dict.fromkeys(self.column_shapes))
+
+
+def make_terrain(cfg: TerrainConfig) -> Terrain | None:
+    """The configured map, None for a plane; ValueError as the functions below."""
+    if cfg.type == "plane":
+        return None
+    if cfg.type == "tile":
+        return single_terrain(cfg.shape, cfg.difficulty, cfg)
+    return load_terrain(Path(cfg.file), cfg, cfg.file_scale) if cfg.type == "file" else build_terrain(cfg)
 
 
 def build_terrain(cfg: TerrainConfig) -> Terrain:
@@ -93,21 +118,39 @@ def build_terrain(cfg: TerrainConfig) -> Terrain:
         ValueError: a value out of range, an unknown shape or parameter.
     """
     cfg.validate()
-    shapes = cfg.column_shapes()
-    n, edge = round(cfg.tile_size / cfg.cell), round(cfg.border / cfg.cell)
-    heights = np.zeros((cfg.levels * n + 2 * edge, cfg.columns * n + 2 * edge))
-    origins = np.zeros((cfg.levels, cfg.columns, 3))
-    for level in range(cfg.levels):
-        for column, name in enumerate(shapes):
-            # a generator of its own: a tile does not depend on how many others there are
-            rng = np.random.default_rng((cfg.seed, level, column))
-            parameters = cfg.parameters.get(name)
-            tile = make_tile(name, level / cfg.levels, cfg.tile_size, cfg.cell, rng, parameters)
-            i, j = edge + level * n, edge + column * n
-            heights[i : i + n, j : j + n] = tile
-            centre = ((level + 0.5) * cfg.tile_size, (column + 0.5) * cfg.tile_size)
-            origins[level, column] = (*centre, _top(tile, cfg.cell))
-    return Terrain(_ground(heights, edge, cfg.cell), origins, shapes, cfg.tile_size)
+    difficulties = np.arange(cfg.levels) / cfg.levels
+
+    def tile(level: int, column: int, name: str) -> ndarray:
+        # a generator of its own: a tile does not depend on how many others there are
+        rng = np.random.default_rng((cfg.seed, level, column))
+        parameters = cfg.parameters.get(name)
+        return make_tile(name, float(difficulties[level]), cfg.tile_size, cfg.cell, rng, parameters)
+
+    return lay_out(cfg, difficulties, cfg.column_shapes(), tile)
+
+
+def lay_out(
+    cfg: TerrainConfig, difficulties: ndarray, names: list[str], tile: Callable[[int, int, str], ndarray]
+) -> Terrain:
+    """Lay tiles in rows and columns.
+
+    Args:
+        cfg: sizes.
+        difficulties: of each level, [levels].
+        names: what each column holds.
+        tile: (level, column, name of the column) -> heights of a tile.
+    """
+    n, edge, gap = (round(length / cfg.cell) for length in (cfg.tile_size, cfg.border, cfg.spacing))
+    heights = np.zeros([count * (n + gap) - gap + 2 * edge for count in (len(difficulties), len(names))])
+    origins = np.zeros((len(difficulties), len(names), 3))
+    for level in range(len(difficulties)):
+        for column, name in enumerate(names):
+            made = tile(level, column, name)
+            i, j = level * (n + gap), column * (n + gap)
+            heights[edge + i : edge + i + n, edge + j : edge + j + n] = made
+            centre = ((i + 0.5 * n) * cfg.cell, (j + 0.5 * n) * cfg.cell)
+            origins[level, column] = (*centre, _top(made, cfg.cell))
+    return Terrain(_ground(heights, edge, cfg.cell), origins, names, cfg.tile_size, difficulties)
 
 
 def single_terrain(name: str, difficulty: float, cfg: TerrainConfig | None = None) -> Terrain:
@@ -115,7 +158,7 @@ def single_terrain(name: str, difficulty: float, cfg: TerrainConfig | None = Non
     cfg = cfg or TerrainConfig()
     rng = np.random.default_rng((cfg.seed, 0, 0))
     tile = make_tile(name, difficulty, cfg.tile_size, cfg.cell, rng, cfg.parameters.get(name))
-    return _one_tile(tile, cfg, name)
+    return _one_tile(tile, cfg, name, difficulty)
 
 
 def load_terrain(path: Path, cfg: TerrainConfig | None = None, scale: float = 1.0) -> Terrain:
@@ -148,11 +191,12 @@ def load_terrain(path: Path, cfg: TerrainConfig | None = None, scale: float = 1.
     return _one_tile(scale * heights.astype(np.float64), cfg, path.stem)
 
 
-def _one_tile(tile: ndarray, cfg: TerrainConfig, name: str) -> Terrain:
+def _one_tile(tile: ndarray, cfg: TerrainConfig, name: str, difficulty: float = 0.0) -> Terrain:
     edge, cell = round(cfg.border / cfg.cell), cfg.cell
     heights = np.pad(tile, edge)
     origin = [[[tile.shape[0] * cell / 2.0, tile.shape[1] * cell / 2.0, _top(tile, cell)]]]
-    return Terrain(_ground(heights, edge, cell), np.array(origin), [name], max(tile.shape) * cell)
+    size = max(tile.shape) * cell
+    return Terrain(_ground(heights, edge, cell), np.array(origin), [name], size, np.array([difficulty]))
 
 
 def _top(tile: ndarray, cell: float) -> float:

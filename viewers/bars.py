@@ -1,4 +1,4 @@
-"""A picture of an evaluation."""
+"""Pictures of evaluations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
+
+from envs.terrain_test import AXES, Cell
+from viewers.plots import COLOURS, STYLE
 
 PANELS = (
     ("lin_vel_error", "velocity error, m/s"),
@@ -43,3 +47,36 @@ def plot_evaluation(results: dict[str, dict[str, Any]], path: Path) -> None:
     gait.set_ylim(0, 1)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def plot_success(cells: list[Cell], path: Path, title: str = "") -> None:
+    """Success over difficulty, a panel for each kind of terrain, with 95 % confidence intervals.
+
+    Args:
+        cells: what `success_test` returned.
+        path: PNG to write.
+        title: heading.
+    """
+    shapes = list(dict.fromkeys(cell.shape for cell in cells))
+    columns = min(len(shapes), 4)
+    rows = -(-len(shapes) // columns)
+    with plt.rc_context(STYLE):
+        size = (3.2 * columns, 2.6 * rows + 0.3)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained"
+        )
+        for axis, name in zip(axes.flat, shapes, strict=False):
+            mine = [cell for cell in cells if cell.shape == name]
+            values, success = np.array([c.value for c in mine]), np.array([c.success for c in mine])
+            errors = np.abs(np.array([(c.low, c.high) for c in mine]).T - success)
+            axis.errorbar(values, success, errors, fmt="o-", color=COLOURS[0], capsize=3, label="success")
+            axis.plot(values, [c.falls for c in mine], "x--", color=COLOURS[1], label="falls")
+            axis.set_title(name.replace("_", " "))
+            axis.set_xlabel(AXES[name].label)
+            axis.set_ylim(-0.03, 1.03)
+        for axis in axes.flat[len(shapes) :]:
+            axis.axis("off")
+        axes[0, 0].legend()
+        figure.suptitle(title)
+        figure.savefig(path, dpi=110)
+        plt.close(figure)

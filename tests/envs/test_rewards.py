@@ -43,6 +43,8 @@ def random_state(seed: int = 0) -> RobotState:
         penalised=torch.tensor([1, 3, 8]),
         base_pos=normal(3),
         base_quat=normal(4),
+        height_scan=normal(5),
+        ground_height=normal(),
         base_lin_vel=normal(3),
         base_ang_vel=normal(3),
         projected_gravity=gravity / gravity.norm(dim=1, keepdim=True),

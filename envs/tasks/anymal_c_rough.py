@@ -1,0 +1,72 @@
+"""ANYmal C follows velocity commands over slopes, rubble and stairs, which it sees as a height scan.
+
+Values are the reference method's (code column, rough task; Rudin et al. 2021).
+"""
+
+from __future__ import annotations
+
+from envs import observations as obs
+from envs.config import EnvConfig, ObservationTerm
+from envs.tasks import Recipe, Task, anymal_c_flat
+
+
+def reference() -> EnvConfig:
+    """The task with the published values."""
+    return on_rough_ground(anymal_c_flat.reference())
+
+
+def on_rough_ground(cfg: EnvConfig) -> EnvConfig:
+    """What the reference changes of a flat task; returns the same object."""
+    cfg.terrain.type = "tiles"
+    cfg.curriculum.strategy = "game"
+    cfg.observations["height_scan"] = ObservationTerm(obs.height_scan, (5.0,), 0.1, "scan")
+    cfg.commands.heading = True
+    cfg.commands.resampling_time = 10.0
+    for name, weight in {"orientation": 0.0, "torques": -1e-5, "feet_air_time": 1.0}.items():
+        cfg.rewards[name].weight = weight
+    cfg.rewards["feet_contact_forces"].params["max_force"] = 500.0
+    return cfg
+
+
+def fast() -> EnvConfig:
+    """The flat task's balance of rewards, a fair curriculum that begins on its first levels."""
+    cfg = on_rough_ground(anymal_c_flat.fast())
+    cfg.curriculum.strategy = "fair"
+    cfg.curriculum.max_initial_level = 1
+    cfg.commands.resampling_time = 5.0
+    cfg.rewards["orientation"].weight = -0.5
+    cfg.rewards["feet_air_time"].weight = 2.5
+    return cfg
+
+
+TASKS = (
+    Task(
+        name="anymal_c_rough",
+        recipes={
+            "fast": Recipe(
+                env=fast,
+                agent={
+                    "policy": {
+                        "symmetry": "equivariant",
+                        "init_std": 0.6,
+                        "actor_hidden": (256, 128, 64),
+                        "critic_hidden": (256, 128, 64),
+                    },
+                    "ppo": {"desired_kl": 0.02, "kl_half_life": 3000, "entropy_coef": 0.003},
+                    "average_decay": 0.97,
+                },
+                num_envs=1024,
+                max_iterations=6000,
+            ),
+            "reference": Recipe(
+                env=reference,
+                agent={
+                    "policy": {"actor_hidden": (512, 256, 128), "critic_hidden": (512, 256, 128)},
+                },
+                num_envs=4096,
+                max_iterations=1500,
+            ),
+        },
+        gym_id="Trot/AnymalCRough-v0",
+    ),
+)

@@ -1,0 +1,143 @@
+"""The height scan: heights of the ground at points around each robot."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from native import NoCompiler, build
+from terrains.ground import Ground, HeightField
+
+
+@dataclass
+class ScanConfig:
+    """A rectangle of points in the yaw frame of the base (Rudin et al. 2021: 17 x 11)."""
+
+    x: tuple[float, float] = (-0.8, 0.8)
+    """First and last point forward of the base, m."""
+    y: tuple[float, float] = (-0.5, 0.5)
+    """First and last point to its left, m."""
+    spacing: float = 0.1
+    """Between points, m."""
+    lookup: Literal["minimum", "bilinear"] = "minimum"
+    """minimum: of three vertices of the point's cell, as in the reference code; or bilinear interpolation."""
+    delay: float = 0.0
+    """Age of what the robot sees, s, rounded to policy steps."""
+    dropout: float = 0.0
+    """Share of points that are not seen in a step; they read as level ground under the robot."""
+
+    def validate(self) -> None:
+        """Check ranges; ValueError with one sentence."""
+        if not self.spacing > 0.0:
+            raise ValueError(f"env.scan.spacing must be greater than 0, not {self.spacing}")
+        for name, (low, high) in (("x", self.x), ("y", self.y)):
+            if not low <= high:
+                raise ValueError(
+                    f"env.scan.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}"
+                )
+        if abs(self.y[0] + self.y[1]) > 1e-6:
+            raise ValueError(f"env.scan.y must reach as far left as right, not {self.y[0]} {self.y[1]}")
+        if not 0.0 <= self.dropout <= 1.0:
+            raise ValueError(f"env.scan.dropout must lie in 0 to 1, not {self.dropout}")
+        if not self.delay >= 0.0:
+            raise ValueError(f"env.scan.delay must not be negative, not {self.delay}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of points along x and y."""
+        (x0, x1), (y0, y1) = self.x, self.y
+        return round((x1 - x0) / self.spacing) + 1, round((y1 - y0) / self.spacing) + 1
+
+    def points(self) -> Tensor:
+        """Forward and left of the base, m, [2, P]; the left coordinate changes fastest."""
+        nx, ny = self.shape
+        x = self.x[0] + self.spacing * torch.arange(nx)
+        y = self.y[0] + self.spacing * torch.arange(ny)
+        return torch.stack(torch.meshgrid(x, y, indexing="ij")).flatten(1)
+
+
+class _Map(ctypes.Structure):
+    """`Map` of native/scan.cpp."""
+
+    _fields_ = [
+        ("heights", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("nx", "ny")),
+        *((name, ctypes.c_float) for name in ("x", "y", "per_cell")),
+        ("reach", ctypes.c_int),
+    ]
+
+
+class HeightScan:
+    """Looks heights up for all robots at once, by compiled code on a CPU."""
+
+    def __init__(self, cfg: ScanConfig, ground: Ground, device: torch.device, num_threads: int = 1):
+        """Prepare the look-up of `cfg.points()` on `ground`; a plane has height 0 everywhere."""
+        self.cfg, self.ground, self.num_threads = cfg, ground, num_threads
+        self.points = cfg.points().to(device)
+        """[2, P], m."""
+        self._library: ctypes.CDLL | None = None
+        if isinstance(ground, HeightField):
+            heights = torch.from_numpy(ground.heights.copy())
+            if cfg.lookup == "minimum":  # the lowest of three vertices, at the first of them
+                heights[:-1] = torch.minimum(heights[:-1], torch.from_numpy(ground.heights[1:].copy()))
+                heights[:, :-1] = torch.minimum(
+                    heights[:, :-1], torch.from_numpy(ground.heights[:, 1:].copy())
+                )
+            self._heights = heights.to(device)
+            nx, ny = heights.shape
+            reach = math.ceil(self.points.norm(dim=0).max().item() / ground.cell)
+            self._map = _Map(self._heights.data_ptr(), nx, ny, *ground.origin, 1.0 / ground.cell, reach)
+            if device.type == "cpu":
+                with suppress(NoCompiler):  # torch does it then, more slowly
+                    self._library = build((Path(__file__).parent / "native/scan.cpp").read_text())
+
+    def __call__(self, base_pos: Tensor, yaw: Tensor, mask: Tensor, out: Tensor) -> None:
+        """Write the world z of the ground under the points, m, into the rows of `out` that are in `mask`.
+
+        Args:
+            base_pos: world frame, m, [N, 3]; points beyond the map are taken to its border.
+            yaw: heading, rad, [N].
+            mask: bool, [N].
+            out: contiguous, [N, P].
+        """
+        if not isinstance(self.ground, HeightField):
+            return
+        pose = torch.stack((base_pos[:, 0], base_pos[:, 1], yaw.cos(), yaw.sin()), dim=1)
+        if self._library is None:
+            out.copy_(torch.where(mask.unsqueeze(1), self._look_up(pose, self.ground), out))
+            return
+        self._library.scan_heights(
+            ctypes.byref(self._map),
+            ctypes.c_void_p(pose.data_ptr()),
+            ctypes.c_void_p(self.points.data_ptr()),
+            ctypes.c_void_p(mask.data_ptr()),
+            ctypes.c_void_p(out.data_ptr()),
+            ctypes.c_long(len(pose)),
+            self.points.shape[1],
+            self.cfg.lookup == "bilinear",
+            self.num_threads,
+        )
+
+    def _look_up(self, pose: Tensor, ground: HeightField) -> Tensor:
+        """What native/scan.cpp does, [N, P]."""
+        x, y, cos, sin = (column.unsqueeze(1) for column in pose.unbind(1))
+        forward, left = self.points
+        nx, ny = self._heights.shape
+        u = (x - ground.origin[0] + cos * forward - sin * left) / ground.cell
+        v = (y - ground.origin[1] + sin * forward + cos * left) / ground.cell
+        u, v = u.nan_to_num().clamp(0, nx - 1), v.nan_to_num().clamp(0, ny - 1)
+        h = self._heights
+        if self.cfg.lookup == "minimum":
+            return h[u.long(), v.long()]
+        i, j = u.long().clamp(0, nx - 2), v.long().clamp(0, ny - 2)
+        r, t = u - i, v - j
+        low = h[i, j] + r * (h[i + 1, j] - h[i, j])
+        high = h[i, j + 1] + r * (h[i + 1, j + 1] - h[i, j + 1])
+        return low * (1.0 - t) + high * t
