@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from envs import EnvConfig, LeggedEnv, get_task
+from envs import observations as obs
+from envs.config import ObservationTerm
+from terrains import TerrainConfig
 
 
 def reference() -> EnvConfig:
@@ -36,6 +39,23 @@ def lively() -> EnvConfig:
     cfg.commands.heading = True
     cfg.randomisation.push_interval = 0.2
     cfg.episode_length = 0.4
+    return cfg
+
+
+def rugged() -> EnvConfig:
+    """The same on a map of tiles, which robots see late and with holes, under the curriculum with most memory."""
+    cfg = lively()
+    cfg.terrain = TerrainConfig(
+        type="tiles",
+        proportions={"stairs_up": 0.5, "obstacles": 0.25, "random_rough": 0.25},
+        levels=3,
+        columns=4,
+        tile_size=4.0,
+        border=3.0,
+    )
+    cfg.curriculum.strategy = "progress"
+    cfg.scan.delay, cfg.scan.dropout = 0.06, 0.1
+    cfg.observations["height_scan"] = ObservationTerm(obs.height_scan, (5.0,), 0.1, "scan")
     return cfg
 
 

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from envs import LeggedEnv
 from envs.config import EnvConfig
-from tests.envs.common import calm, lively, make, random_actions, reference
+from envs.course import Course
+from terrains.curriculum import Curriculum
+from terrains.scan import HeightScan
+from tests.envs.common import calm, lively, make, random_actions, reference, rugged
 
 STEPS = 30
 
@@ -23,8 +26,14 @@ CONSTANTS = {
     "_feet",
     "_obs_noise",
     "_penalised",
+    "_scan._heights",
+    "_scan.points",
     "action_mirror.0",
     "action_mirror.1",
+    "course._high",
+    "course._low",
+    "course._origins",
+    "course._shape_of_column",
     "default_joint_pos",
     "effort_limits",
     "joint_vel_limits",
@@ -40,17 +49,24 @@ CONSTANTS = {
 """Tensors that never change."""
 
 RECOMPUTED = {
+    "_dropped",
     "_final_obs",
+    "_heights",
     "_noise",
     "_obs",
     "state.base_lin_vel",
     "state.first_contact",
     "state.foot_contact",
+    "state.ground_height",
+    "state.height_scan",
     "state.joint_acc",
     "state.projected_gravity",
     "state.terminated",
 }
 """Tensors that every step computes anew before it looks at them."""
+
+PARTS = (LeggedEnv, Course, Curriculum, HeightScan)
+"""Objects whose attributes may hold tensors."""
 
 
 def walk(item: Any, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
@@ -65,7 +81,7 @@ def walk(item: Any, path: str = "", seen: set[int] | None = None) -> Iterator[tu
         parts = iter(item.items())
     elif isinstance(item, (list, tuple)):
         parts = iter(enumerate(item))
-    elif dataclasses.is_dataclass(item) or isinstance(item, LeggedEnv):
+    elif dataclasses.is_dataclass(item) or isinstance(item, PARTS):
         parts = iter(vars(item).items())
     for name, part in parts:
         if isinstance(item, LeggedEnv) and name in ("engine", "cfg"):
@@ -131,7 +147,7 @@ def outcome(env: LeggedEnv, actions: Tensor) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in result.items()}
 
 
-@pytest.mark.parametrize("make_cfg", [reference, lively, calm])
+@pytest.mark.parametrize("make_cfg", [reference, lively, calm, rugged])
 def test_two_restored_copies_and_the_original_have_one_future(make_cfg) -> None:
     env, state = saved(make_cfg())
     copies = [restored(state, make_cfg()) for _ in range(2)]
@@ -150,18 +166,18 @@ def test_two_restored_copies_and_the_original_have_one_future(make_cfg) -> None:
 
 
 def test_every_tensor_is_registered_constant_or_recomputed() -> None:
-    env = make(lively())
+    env = make(rugged())
     assert unregistered(env) == CONSTANTS | RECOMPUTED
 
 
 def test_the_walk_finds_what_is_hidden() -> None:
-    env = make(calm())
+    env = make(rugged())
     env.memory = {"deep": [torch.zeros(8)]}  # type: ignore[attr-defined]
     assert unregistered(env) - CONSTANTS - RECOMPUTED == {"memory.deep.0"}
 
 
 def test_constants_are_constant_and_no_plain_number_changes() -> None:
-    env = make(lively())
+    env = make(rugged())
     before = {name: tensors(env)[name].clone() for name in CONSTANTS}
     counted = numbers(env)
     for actions in random_actions(env, STEPS):
@@ -174,8 +190,8 @@ def test_constants_are_constant_and_no_plain_number_changes() -> None:
 
 @pytest.mark.parametrize("victim", sorted(RECOMPUTED))
 def test_scratch_tensors_carry_nothing_from_step_to_step(victim: str) -> None:
-    _, state = saved(lively())
-    env, poisoned = restored(state, lively()), restored(state, lively())
+    _, state = saved(rugged())
+    env, poisoned = restored(state, rugged()), restored(state, rugged())
     for k, actions in enumerate(random_actions(env, 15, seed=81)):
         scratch = tensors(poisoned)[victim]
         scratch.fill_(True if scratch.dtype is torch.bool else float("nan"))

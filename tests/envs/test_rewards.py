@@ -94,7 +94,7 @@ FORMULAS: dict[str, tuple[Callable[[Any], float], dict[str, float]]] = {
     "lin_vel_z": (lambda s: s.base_lin_vel[2] ** 2, {}),
     "ang_vel_xy": (lambda s: s.base_ang_vel[0] ** 2 + s.base_ang_vel[1] ** 2, {}),
     "orientation": (lambda s: 1.0 - s.projected_gravity[2] ** 2, {}),
-    "base_height": (lambda s: (s.base_pos[2] - 0.4) ** 2, {"target": 0.4}),
+    "base_height": (lambda s: (s.base_pos[2] - s.ground_height - 0.4) ** 2, {"target": 0.4}),
     "torques": (lambda s: sum(x * x for x in s.joint_torque), {}),
     "dof_vel": (lambda s: sum(x * x for x in s.joint_vel), {}),
     "dof_acc": (lambda s: sum(x * x for x in s.joint_acc), {}),

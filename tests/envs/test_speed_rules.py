@@ -12,7 +12,7 @@ from algorithms import LearnerConfig, Trainer
 from envs import LeggedEnv
 from envs.config import EnvConfig, RewardTerm
 from envs.state import RobotState
-from tests.envs.common import calm, lively, make, random_actions, reference
+from tests.envs.common import calm, lively, make, random_actions, reference, rugged
 from tests.envs.speed_guard import SlowOperationError, SpeedGuard, UnguardedEngine
 
 
@@ -30,7 +30,7 @@ def everything() -> EnvConfig:
     return cfg
 
 
-@pytest.mark.parametrize("make_cfg", [reference, everything, calm])
+@pytest.mark.parametrize("make_cfg", [reference, everything, calm, rugged])
 def test_a_step_is_free_of_slow_operations(make_cfg: Callable[[], EnvConfig]) -> None:
     guard = SpeedGuard()
     env = guarded(make_cfg(), guard)
