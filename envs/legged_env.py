@@ -67,6 +67,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         if ground is None:
             terrain = terrain or make_terrain(cfg.terrain)
             ground = terrain.ground if terrain else Plane()
+        self.ground = ground
         self.cfg = cfg
         self.num_envs = num_envs
         self.device = torch.device(device)

@@ -34,6 +34,8 @@ DEFAULT_SCRIPT = (
     (1.0, 0.0, 0.0, 0.0),
 )
 """Stand, forward, sideways, turn, diagonal, curve, stand."""
+TERRAIN_SCRIPT = ((0.5, 0.0, 0.0, 0.0), (9.5, 0.75, 0.0, 0.0))
+"""Stand, then straight on across the tile."""
 
 
 @dataclass
@@ -48,6 +50,10 @@ class Flags(RunFlags):
     """Fixed command: forward and sideways velocity (m/s), yaw rate (rad/s)."""
     script: str = ""
     """File with a sequence of commands, a line each: SECONDS VX VY YAW; # starts a comment."""
+    shape: str = "stairs_up"
+    """Kind of terrain, for a policy trained on a map; all robots walk on one tile of it."""
+    difficulty: float = 0.5
+    """Its difficulty, 0 to 1."""
     push: bool = False
     """Push the robots (+-1 m/s every 10 s)."""
     seed: int = 1
@@ -72,19 +78,24 @@ def main() -> int:
     """Play, film, plot and export; returns the exit status."""
     flags = parse_flags(Flags())
     validate(flags)
-    script = command_script(flags)
     threads = set_threads(flags.num_threads)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    on_map = run.cfg.env.terrain.type != "plane"
+    script = command_script(flags, TERRAIN_SCRIPT if on_map else DEFAULT_SCRIPT)
     commands = sample_script(script, flags.seconds, run.cfg.env.step_dt)
     cfg = evaluation_config(copy.deepcopy(run.cfg.env), len(commands) * run.cfg.env.step_dt, flags.push)
-    cfg.init.base_position = 0.0  # the video puts the robots side by side
+    if on_map:
+        cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty = "tile", flags.shape, flags.difficulty
+    else:
+        cfg.init.base_position = 0.0  # the video puts the robots side by side
     env = LeggedEnv(cfg, flags.num_envs, "auto", "cpu", threads, flags.seed)
     policy = load_policy(run, env).to("cpu")
     recording = record(env, policy.mean, commands, flags.seed)
     iteration = run.content["iteration"]
     print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})", flush=True)
     if flags.video:
-        path = run.folder / "videos" / f"play_{iteration}.mp4"
+        name = f"play_{iteration}_{flags.shape}" if on_map else f"play_{iteration}"
+        path = run.folder / "videos" / f"{name}.mp4"
         start = time.perf_counter()
         draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
@@ -122,11 +133,11 @@ Script = tuple[tuple[float, float, float, float], ...]
 """(duration in s, vx, vy in m/s, yaw rate in rad/s), one after another."""
 
 
-def command_script(flags: Flags) -> Script:
+def command_script(flags: Flags, default: Script) -> Script:
     """The commands that the flags ask for; ValueError with one sentence for a file that holds none."""
     if flags.command:
-        return ((sum(part[0] for part in DEFAULT_SCRIPT), *flags.command),)
-    return read_script(Path(flags.script)) if flags.script else DEFAULT_SCRIPT
+        return ((sum(part[0] for part in default), *flags.command),)
+    return read_script(Path(flags.script)) if flags.script else default
 
 
 def read_script(path: Path) -> Script:

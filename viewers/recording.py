@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, sqrt
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from envs.legged_env import LeggedEnv
 from robots.config import RobotConfig
+from terrains.ground import Ground, HeightField, Plane
 
 CONTACT_FORCE = 1.0
 """A foot that pushes harder than this counts as down, N."""
@@ -47,6 +48,8 @@ class Recording:
     """Foot is down, bool, [T, N, F]."""
     fell: np.ndarray
     """Robot fell in this step; what is recorded of it is its new start, bool, [T, N]."""
+    ground: Ground = field(default_factory=Plane)
+    """What the robots walk on."""
 
     @property
     def num_steps(self) -> int:
@@ -108,15 +111,19 @@ def record(env: LeggedEnv, policy: Callable[[Tensor], Tensor], commands: Tensor,
         step_dt=env.step_dt,
         effort_limits=env.effort_limits.cpu().numpy(),
         command=commands.cpu().numpy(),
+        ground=env.ground,
         **{name: np.stack([step[name] for step in steps]) for name in steps[0]},
     )
 
 
 def formation(recording: Recording) -> np.ndarray:
-    """Base positions spread over a grid on one floor, m, [T, N, 3].
+    """Base positions in one world, m, [T, N, 3]: on a map as they are, else spread over a grid.
 
-    Every robot of an environment starts at the origin of its own world. One that fell goes on where it fell.
+    Every robot of an environment without a map starts at the origin of its own world. One that fell goes on where
+    it fell, on a map at its new start.
     """
+    if isinstance(recording.ground, HeightField):
+        return recording.base_pos
     spacing = 2.6 * recording.robot.init_height
     columns = ceil(sqrt(recording.num_robots))
     index = np.arange(recording.num_robots)
@@ -157,7 +164,10 @@ def follow(recording: Recording, positions: np.ndarray) -> list[Camera]:
     radius = np.linalg.norm((positions - centre[:, None])[..., :2], axis=-1).max(axis=1) + 1.2 * height
     sigma = 0.6 / recording.step_dt
     centre, radius = _smooth(centre, sigma), _smooth(radius[:, None], 2.0 * sigma)[:, 0]
-    centre[:, 2] = 0.75 * height
+    if isinstance(recording.ground, HeightField):
+        centre[:, 2] -= 0.15 * height  # the base's mean height, up and down with the ground
+    else:
+        centre[:, 2] = 0.75 * height
     # the group is wider than high on the screen, so its radius may fill more than the vertical field of view
     distances = 2.0 * height + 0.62 * radius / np.tan(np.radians(FIELD_OF_VIEW / 2))
     return [Camera(lookat, distance) for lookat, distance in zip(centre, distances, strict=True)]

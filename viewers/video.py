@@ -8,7 +8,6 @@ import mujoco
 import numpy as np
 
 from physics.scene import build_scene
-from terrains.ground import Plane
 from viewers.mp4 import Mp4Writer
 from viewers.offscreen import Offscreen
 from viewers.recording import FIELD_OF_VIEW, Camera, Recording, follow, formation, frame_steps
@@ -35,7 +34,7 @@ def film(recording: Recording, path: Path, size: tuple[int, int], fps: float) ->
     source = (round(size[0] * _SUPERSAMPLING), round(size[1] * _SUPERSAMPLING))
     positions = formation(recording)
     cameras = follow(recording, positions)
-    model = build_scene(recording.robot, Plane(), visuals=True)
+    model = build_scene(recording.robot, recording.ground, visuals=True)
     _set_quality(model, max(camera.distance for camera in cameras), close=recording.num_robots <= 2)
     num_geoms = recording.num_robots * (model.ngeom + 4 * _ARC_SEGMENTS) + 100
     painter = _Painter(model, recording, positions)
