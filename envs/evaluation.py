@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.config import EnvConfig
+from envs.config import EnvConfig, RandomisationConfig
 from envs.legged_env import LeggedEnv
 
 MOVING = 0.2  # m/s
@@ -59,15 +59,18 @@ class Evaluation:
 def evaluation_config(cfg: EnvConfig, seconds: float, push: bool = False) -> EnvConfig:
     """Change a task for evaluation; returns the same object.
 
-    Nominal friction (1.0) and mass, no observation noise, no pushes unless asked (+-1 m/s every 10 s); reset
-    noise stays on. On a map, robots start on all levels alike.
+    Friction 1.0 and otherwise the robot as it is modelled: nothing is randomised, no observation noise, no
+    pushes unless asked (+-1 m/s every 10 s); reset noise stays on. On a
+    map, robots start on all levels alike.
     """
     cfg.curriculum.strategy = "uniform"
     cfg.noise.enabled = False
-    cfg.randomisation.friction = (1.0, 1.0)
-    cfg.randomisation.added_base_mass = (0.0, 0.0)
-    cfg.randomisation.push_interval = 10.0 if push else 0.0
-    cfg.randomisation.push_velocity = 1.0
+    cfg.randomisation = RandomisationConfig(
+        friction=(1.0, 1.0),
+        added_base_mass=(0.0, 0.0),
+        push_interval=10.0 if push else 0.0,
+        push_velocity=1.0,
+    )
     cfg.init.random_first_episode = False
     # commands are imposed and episodes ended from outside
     cfg.commands.resampling_time = cfg.episode_length = seconds + 1.0

@@ -13,6 +13,7 @@ from torch import Tensor
 from envs.config import EnvConfig
 from envs.course import Course
 from envs.observations import SCAN_LEVEL
+from envs.randomisation import RANDOMISED, differing, make_constant, push_force, push_velocity, randomise
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
 from envs.symmetry import mirror_joints, mirror_observation
@@ -92,7 +93,10 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = self._buffer("episode_sums", len(self.reward_terms))
         self._make_spaces()
-        self._randomise_robots()
+        self._differing = differing(cfg.randomisation)
+        self._check_masses()
+        make_constant(cfg.randomisation, self.engine, self.randomised)
+        self._randomise_robots(self._all)
 
     # ------------------------------------------------------------------ construction
 
@@ -135,8 +139,13 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.feet_down = self._buffer("feet_down", feet, dtype=torch.bool)
         self.episode_length = self._buffer("episode_length", dtype=torch.int64)
         self.push_countdown = self._buffer("push_countdown", dtype=torch.int64)
-        self.friction = self._buffer("friction")
-        self.added_base_mass = self._buffer("added_base_mass")
+        self.force_countdown = self._buffer("force_countdown", dtype=torch.int64)
+        self.pushing_force = self._buffer("pushing_force", 2)
+        columns: dict[str, tuple[int, ...]] = {"robot": (), "side": (2,), "axis": (3,), "joint": (joints,)}
+        self.randomised = {
+            name: self._buffer(name, *columns[entry.per]) for name, entry in RANDOMISED.items()
+        }
+        """Each robot's value of every entry of `RANDOMISED`, [N] or [N, k]; the neutral one where it is off."""
 
     def _make_course(self, terrain: Terrain) -> Course:
         course = Course(
@@ -175,6 +184,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             base_ang_vel=engine.base_ang_vel,
             projected_gravity=zeros(engine.base_pos),
             joint_pos=engine.joint_pos,
+            encoder_offset=self.randomised["encoder_offset"],
             joint_vel=engine.joint_vel,
             joint_acc=zeros(engine.joint_vel),
             joint_torque=engine.joint_torque,
@@ -215,20 +225,18 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
-    def _randomise_robots(self) -> None:
-        """Draw every robot's friction and base mass, once."""
-        cfg = self.cfg.randomisation
-        lightest = self.engine.base_mass.min().item()
-        if lightest + cfg.added_base_mass[0] <= 0.0:
+    def _check_masses(self) -> None:
+        added = self.cfg.randomisation.added_base_mass
+        mass = self.engine.nominal["base_mass"].item()
+        if mass + added[0] <= 0.0:
             raise ValueError(
-                f"env.randomisation.added_base_mass must leave some of the base's {lightest:g} kg, "
-                f"not {cfg.added_base_mass[0]} {cfg.added_base_mass[1]}"
+                f"env.randomisation.added_base_mass must leave some of the base's {mass:g} kg, "
+                f"not {added[0]} {added[1]}"
             )
-        self.friction.copy_(self._uniform(cfg.friction))
-        self.added_base_mass.copy_(self._uniform(cfg.added_base_mass))
-        self.engine.set_params(self._all, friction=self.friction)
-        if any(cfg.added_base_mass):
-            self.engine.set_params(self._all, base_mass=self.engine.base_mass + self.added_base_mass)
+
+    def _randomise_robots(self, mask: Tensor) -> None:
+        """Draw the differences of the robots in `mask` from the others."""
+        randomise(self._differing, self.cfg.randomisation, self.engine, self.randomised, mask, self._uniform)
 
     def _uniform(self, bounds: tuple[float, float], *shape: int) -> Tensor:
         """Random numbers [N, *shape], uniform in `bounds`."""
@@ -243,19 +251,23 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Start a new episode for every robot; returns observations and info.
 
         Args:
-            seed: restart the random generator from this seed.
+            seed: restart the random generator from this seed and draw the differences between robots anew,
+                so that all that follows is that of a new environment of this seed.
             options: unused.
         """
         if seed is not None:
             self.generator.manual_seed(seed)
             if self.course:
                 self.course.draw_levels(self._uniform((0.0, 1.0)))
+            self._randomise_robots(self._all)
         self._reset_robots(self._all)
         if self.cfg.init.random_first_episode:
             start = self._uniform((0.0, float(self.max_episode_length)))
             self.episode_length.copy_(start.long())
-        interval = round(self.cfg.randomisation.push_interval / self.step_dt)
-        self.push_countdown.copy_(self._uniform((1.0, float(interval + 1))).long())
+        self._start_countdown(self.push_countdown, self.cfg.randomisation.push_interval)
+        if self._pushing_forces:
+            self._start_countdown(self.force_countdown, self.cfg.randomisation.push_force_interval)
+            self.engine.base_wrench.zero_()
         self._draw_commands(self._all)
         self._refresh_reset()
         self._perceive(self._all, new=True)
@@ -279,6 +291,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action.copy_(actions.detach()).clamp_(-limit, limit)
         self.previous_joint_vel.copy_(self.engine.joint_vel)
         targets = self.default_joint_pos + self.cfg.control.action_scale * self.action
+        if "encoder_offset" in self._differing:
+            targets -= self.randomised["encoder_offset"]
         self.engine.step(targets, self.cfg.sim.decimation)
         self.episode_length += 1
 
@@ -346,7 +360,11 @@ class LeggedEnv(gym.vector.VectorEnv):
         """The part of the state that a reset or a push changes."""
         state, engine = self.state, self.engine
         state.base_lin_vel.copy_(rotate_inverse(engine.base_quat, engine.base_lin_vel))
-        state.projected_gravity.copy_(gravity_in_base(engine.base_quat))
+        if "gravity_tilt" in self._differing:
+            down = torch.nn.functional.normalize(engine.gravity, dim=1)
+            state.projected_gravity.copy_(rotate_inverse(engine.base_quat, down))
+        else:
+            state.projected_gravity.copy_(gravity_in_base(engine.base_quat))
         if self.cfg.commands.heading:
             error = self.heading_target - yaw_of(engine.base_quat)
             error = torch.atan2(torch.sin(error), torch.cos(error))
@@ -409,10 +427,14 @@ class LeggedEnv(gym.vector.VectorEnv):
         log["Episode/length"] = share @ self.episode_length.float()
         log["Episode/non_finite"] = bad.float().sum()
         log["Episode/finished"] = count
+        for name in self._differing:
+            log[f"Randomisation/{name}"] = self.randomised[name].mean()
         return log
 
     def _reset_robots(self, mask: Tensor) -> None:
         """Put the robots in `mask` back to a random start and clear their memory."""
+        if self.cfg.randomisation.redraw == "reset":
+            self._randomise_robots(mask)
         cfg, n = self.cfg.init, self.num_envs
         column = mask.unsqueeze(1)
         joint_pos = self.default_joint_pos * self._uniform(cfg.joint_scale, self.num_actions)
@@ -438,6 +460,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         )
         for buffer in (self.action, self.previous_action, self.previous_joint_vel, self.feet_air_time):
             buffer.masked_fill_(column, 0.0)
+        self.pushing_force.masked_fill_(column, 0.0)
         self.state.joint_acc.masked_fill_(column, 0.0)
         self.feet_down.masked_fill_(column, False)
         self.episode_sums.masked_fill_(column, 0.0)
@@ -462,14 +485,31 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _push(self) -> None:
         cfg = self.cfg.randomisation
-        if cfg.push_interval <= 0.0 or cfg.push_velocity <= 0.0:
-            return
-        self.push_countdown -= 1
-        due = self.push_countdown <= 0
-        velocity = self.engine.base_lin_vel.clone()
-        velocity[:, :2] = self._uniform((-cfg.push_velocity, cfg.push_velocity), 2)
-        self.engine.set_base_velocity(due, velocity, self.engine.base_ang_vel)
-        self.push_countdown.masked_fill_(due, round(cfg.push_interval / self.step_dt))
+        if cfg.push_interval > 0.0 and (cfg.push_velocity > 0.0 or cfg.push_ang_vel > 0.0):
+            due = self._count_down(self.push_countdown, cfg.push_interval)
+            push_velocity(cfg, self.engine, due, self._uniform)
+        if self._pushing_forces:
+            due = self._count_down(self.force_countdown, cfg.push_force_interval)
+            push_force(cfg, self.pushing_force, due, self._uniform)
+            interval, duration = cfg.push_force_interval, cfg.push_force_duration
+            over = round(interval / self.step_dt) - round(duration / self.step_dt)
+            going_on = (self.force_countdown > over).unsqueeze(1)
+            self.engine.base_wrench[:, :2] = torch.where(going_on, self.pushing_force, 0.0)
+
+    @property
+    def _pushing_forces(self) -> bool:
+        return self.cfg.randomisation.push_force > 0.0 and self.cfg.randomisation.push_force_interval > 0.0
+
+    def _start_countdown(self, countdown: Tensor, interval: float) -> None:
+        """Steps until each robot's first push, spread over an interval (s)."""
+        countdown.copy_(self._uniform((1.0, float(round(interval / self.step_dt) + 1))).long())
+
+    def _count_down(self, countdown: Tensor, interval: float) -> Tensor:
+        """Another step; returns whose time has come, bool [N], and starts their next interval (s)."""
+        countdown -= 1
+        due = countdown <= 0
+        countdown.masked_fill_(due, round(interval / self.step_dt))
+        return due
 
     # ------------------------------------------------------------------ exact continuation
 

@@ -31,8 +31,8 @@ def command(state: RobotState) -> Tensor:
 
 
 def joint_pos(state: RobotState) -> Tensor:
-    """Joint angles relative to the nominal stance, rad, [N, A]."""
-    return state.joint_pos - state.default_joint_pos
+    """Joint angles as the encoders read them, relative to the nominal stance, rad, [N, A]."""
+    return state.joint_pos + state.encoder_offset - state.default_joint_pos
 
 
 def joint_vel(state: RobotState) -> Tensor:

@@ -43,9 +43,12 @@ class RobotState:
     base_ang_vel: Tensor
     """Base frame, rad/s, [N, 3]."""
     projected_gravity: Tensor
-    """Unit vector of gravity in the base frame, [N, 3]; (0, 0, -1) when level."""
+    """Unit vector of gravity in the base frame, [N, 3]; (0, 0, -1) when level
+    (unless gravity itself is tilted)."""
     joint_pos: Tensor
     """rad, [N, A]."""
+    encoder_offset: Tensor
+    """What the encoders read beyond `joint_pos`, rad, [N, A]."""
     joint_vel: Tensor
     """rad/s, [N, A]."""
     joint_acc: Tensor

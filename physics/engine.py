@@ -46,6 +46,8 @@ class Engine(Protocol):
     """Mass of each robot's base link, kg, [N]."""
     total_mass: Tensor
     """Mass of each robot, kg, [N]."""
+    nominal: dict[str, Tensor]
+    """Gravity [3] and the parameters but friction (which is a geom's) as the model has them: [], [3] or [A]."""
 
     base_pos: Tensor
     """Position of the base frame in the world, m, [N, 3]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from physics.engine import check_params
 from physics.kinematics import FootKinematics
-from physics.scene import Actuation, build_scene, joint_pos_limits
+from physics.scene import Actuation, build_scene, joint_pos_limits, nominal_params, robot_base
 from robots.config import RobotConfig
 from terrains.ground import Ground
 
@@ -81,6 +81,7 @@ class MujocoEngine:
         self.gravity = torch.tensor(model.opt.gravity, dtype=torch.float32).repeat(num_envs, 1)
         self._gravity64: Tensor | None = None
         self.joint_pos_limits = joint_pos_limits(model)
+        self.nominal = nominal_params(model, self.device)
         self.base_mass = torch.full((num_envs,), float(model.body_mass[self._base]))
         self.total_mass = torch.full((num_envs,), float(model.body_mass.sum()))
 
@@ -269,10 +270,3 @@ class MujocoEngine:
         )
         self.foot_pos.copy_(foot_pos)
         self.foot_vel.copy_(foot_vel)
-
-
-def robot_base(model: mujoco.MjModel) -> int:
-    """Index of the body that carries the free joint; ValueError if the first joint is not free."""
-    if not model.njnt or model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE:
-        raise ValueError("the robot's first joint must be a free joint on its base")
-    return int(model.jnt_bodyid[0])

@@ -69,6 +69,30 @@ def joint_pos_limits(model: mujoco.MjModel) -> Tensor:
     return torch.tensor(limits, dtype=torch.float32)
 
 
+def robot_base(model: mujoco.MjModel) -> int:
+    """Index of the body that carries the free joint; ValueError if the first joint is not free."""
+    if not model.njnt or model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE:
+        raise ValueError("the robot's first joint must be a free joint on its base")
+    return int(model.jnt_bodyid[0])
+
+
+def nominal_params(model: mujoco.MjModel, device: torch.device) -> dict[str, Tensor]:
+    """`Engine.nominal` of a scene, float32."""
+    base = robot_base(model)
+    values = {
+        "gravity": model.opt.gravity,
+        "base_mass": model.body_mass[base],
+        "base_com": model.body_ipos[base],
+        "stiffness": -model.actuator_biasprm[:, 1],
+        "damping": -model.actuator_biasprm[:, 2],
+        "effort_limit": model.actuator_forcerange[:, 1],
+        "joint_damping": model.dof_damping[6:],
+        "armature": model.dof_armature[6:],
+        "friction_loss": model.dof_frictionloss[6:],
+    }
+    return {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in values.items()}
+
+
 def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
     # Contacts are generated between contype and conaffinity bits: robots (1, 0) touch only the ground (0, 1).
     geom = spec.worldbody.add_geom(

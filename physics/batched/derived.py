@@ -70,7 +70,7 @@ class InverseWeights:
         mass = self._rest.repeat(len(base_mass), 1, 1)
         mass[:, :6, :6] += self._base_block(base_mass, base_com)
         mass[:, 6:, 6:] += torch.diag_embed(armature)
-        inverse = torch.linalg.inv(mass)
+        inverse = torch.linalg.inv_ex(mass).inverse  # inv itself would make a GPU wait to check for errors
         jacobians = self._jacobians.repeat(len(base_mass), 1, 1, 1)
         for i in self._on_base:
             jacobians[:, i, :, 3:6] = -(self._rot @ _skew(base_com))

@@ -18,7 +18,7 @@ from physics.batched.stages import StepCode
 from physics.batched.support import UnsupportedModel
 from physics.batched.surface import cells_reached, coarse_heights
 from physics.engine import JOINT_PARAMS, check_params
-from physics.scene import Actuation, build_scene, joint_pos_limits
+from physics.scene import Actuation, build_scene, joint_pos_limits, nominal_params
 from robots.config import RobotConfig
 from terrains.ground import Ground, HeightField
 
@@ -79,7 +79,13 @@ class BatchedEngine:
         self._instruction_set = instruction_set
         self._sphere_group, self._sphere_foot = self._label_spheres(robot)
         self._bodies = sorted({s.body for s in self.robot_model.spheres})
-        self._sphere_body = [self._bodies.index(s.body) for s in self.robot_model.spheres]
+        spheres = self.robot_model.spheres
+        self._sphere_body = torch.tensor(
+            [self._bodies.index(s.body) for s in spheres], dtype=torch.int64, device=self.device
+        )
+        floors = [max(s.friction_floor, MIN_FRICTION) for s in spheres]
+        self._everyone = torch.arange(num_envs, device=self.device)
+        self._friction_floor = torch.tensor(floors, device=self.device).unsqueeze(1)
         self._inverse_weights = InverseWeights(model, self.robot_model.base_body, self._bodies, self.device)
         self._allocate(len(robot.feet))
         self._compile(dry_friction=bool(model.dof_frictionloss.any()))
@@ -182,6 +188,7 @@ class BatchedEngine:
         """Everything as the model has it."""
         model, base = self.model, self.robot_model.base_body
         self.joint_pos_limits = joint_pos_limits(model).to(self.device)
+        self.nominal = nominal_params(model, self.device)
         self._arrays["base"][3] = 1.0
         inputs = self._arrays["base_inputs"]
         inputs[0] = model.body_mass[base]
@@ -258,35 +265,38 @@ class BatchedEngine:
     def set_params(self, mask: Tensor, **params: Tensor) -> None:
         """See `Engine.set_params`."""
         check_params(params)
-        own, inputs = self._own, self._own["base_inputs"]
-        if "base_mass" in params:
-            added = torch.where(mask, params["base_mass"] - self.base_mass, 0.0)
-            self.total_mass += added
-            inputs[0].copy_(torch.where(mask, params["base_mass"], inputs[0]))
-        if "base_com" in params:
-            inputs[1:4].copy_(torch.where(mask, params["base_com"].T, inputs[1:4]))
+        rows = self._everyone
+        if self.device.type == "cpu":  # a GPU would stop to learn how many there are; it takes all
+            rows = mask.nonzero().squeeze(1)
+            if not len(rows):
+                return
+        chosen, own, inputs = mask[rows], self._own, self._own["base_inputs"]
+
+        def write(array: Tensor, value: Tensor) -> None:
+            array[:, rows] = torch.where(chosen, value, array[:, rows])
+
+        new = {name: value[rows].movedim(0, -1) for name, value in params.items()}
+        if "base_mass" in new:
+            self.total_mass += torch.where(mask, params["base_mass"] - self.base_mass, 0.0)
+            write(inputs[:1], new["base_mass"])
+        if "base_com" in new:
+            write(inputs[1:4], new["base_com"])
         for i, name in enumerate(JOINT_PARAMS):
-            if name in params:
-                self._joint_inputs[i].copy_(torch.where(mask, params[name].T, self._joint_inputs[i]))
-        if "friction" in params:
-            floors = [max(s.friction_floor, MIN_FRICTION) for s in self.robot_model.spheres]
-            floor = torch.tensor(floors, device=self.device).unsqueeze(1)
-            friction = torch.maximum(params["friction"].unsqueeze(0), floor)
-            own["friction"].copy_(torch.where(mask, friction, own["friction"]))
+            if name in new:
+                write(self._joint_inputs[i], new[name])
+        if "friction" in new:
+            write(own["friction"], torch.maximum(new["friction"], self._friction_floor))
         if not {"base_mass", "base_com", "armature", "friction"}.isdisjoint(params):
-            self._derive(mask)
+            bodies, joints = self._inverse_weights(
+                inputs[0, rows].double(),
+                inputs[1:4, rows].T.double(),
+                self._joint_inputs[JOINT_PARAMS.index("armature")][:, rows].T.double(),
+            )
+            weight = _contact_weight(own["friction"][:, rows].double(), bodies.T[self._sphere_body])
+            write(self._joint_inputs[6], joints.T.float())
+            write(own["weight"], weight.float())
         if "friction_loss" in params:
             self._compile_friction_loss()
-
-    def _derive(self, mask: Tensor) -> None:
-        """Weights of constraints, from masses and friction."""
-        own, rows = self._own, mask.nonzero().squeeze(1)
-        inputs = own["base_inputs"][:, rows].double()
-        armature = self._joint_inputs[JOINT_PARAMS.index("armature")][:, rows].double()
-        bodies, joints = self._inverse_weights(inputs[0], inputs[1:4].T, armature.T)
-        self._joint_inputs[6][:, rows] = joints.T.float()
-        weight = _contact_weight(own["friction"][:, rows].double(), bodies.T[self._sphere_body])
-        own["weight"][:, rows] = weight.float()
 
     def _compile_friction_loss(self) -> None:
         """Dry friction costs time, so code for it is made only when some joint has it."""

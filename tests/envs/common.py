@@ -42,9 +42,23 @@ def lively() -> EnvConfig:
     return cfg
 
 
-def rugged() -> EnvConfig:
-    """The same on a map of tiles, which robots see late and with holes, under the curriculum with most memory."""
+def varied() -> EnvConfig:
+    """The same, and everything that can be randomised is, anew in each episode."""
     cfg = lively()
+    random = cfg.randomisation
+    random.redraw = "reset"
+    random.base_com_shift = (0.05, 0.03, 0.02)
+    random.stiffness_factor = random.damping_factor = random.armature_factor = (0.8, 1.3)
+    random.added_joint_damping, random.added_friction_loss = (0.0, 0.2), (0.1, 0.5)
+    random.encoder_offset, random.gravity_tilt = 0.03, 0.05
+    random.push_ang_vel = 0.5
+    random.push_force, random.push_force_duration, random.push_force_interval = 80.0, 0.06, 0.2
+    return cfg
+
+
+def rugged() -> EnvConfig:
+    """All that on a map of tiles, which robots see late and with holes, under the curriculum with most memory."""
+    cfg = varied()
     cfg.terrain = TerrainConfig(
         type="tiles",
         proportions={"stairs_up": 0.5, "obstacles": 0.25, "random_rough": 0.25},

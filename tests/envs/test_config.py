@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from envs import LeggedEnv
+from envs.randomisation import differing
 from tests.envs.common import reference
 
 WRONG = [
@@ -26,6 +27,20 @@ WRONG = [
     ("randomisation.friction", (1.0, 0.5)),
     ("randomisation.friction", (-0.5, 0.5)),
     ("randomisation.added_base_mass", (5.0, -5.0)),
+    ("randomisation.redraw", "always"),
+    ("randomisation.friction", (0.5, float("inf"))),
+    ("randomisation.base_com_shift", (0.0, -0.1, 0.0)),
+    ("randomisation.stiffness_factor", (-0.1, 1.0)),
+    ("randomisation.damping_factor", (1.2, 0.8)),
+    ("randomisation.armature_factor", (-1.0, 1.0)),
+    ("randomisation.added_joint_damping", (-0.1, 0.1)),
+    ("randomisation.added_friction_loss", (-0.1, 0.1)),
+    ("randomisation.encoder_offset", -0.01),
+    ("randomisation.encoder_offset", float("nan")),
+    ("randomisation.gravity_tilt", 1.6),
+    ("randomisation.push_ang_vel", -1.0),
+    ("randomisation.push_force", float("inf")),
+    ("randomisation.push_force_interval", -1.0),
     ("randomisation.push_interval", -1.0),
     ("randomisation.push_velocity", -1.0),
     ("init.joint_scale", (1.5, 0.5)),
@@ -53,6 +68,16 @@ def test_a_wrong_value_names_its_field(field: str, value: Any) -> None:
         cfg.validate()
     with pytest.raises(ValueError, match=field):
         LeggedEnv(cfg, 1, num_threads=1)
+
+
+@pytest.mark.parametrize("duration", [0.0, 0.01, 20.0])
+def test_a_push_by_force_lasts_a_step_at_least_and_its_interval_at_most(duration: float) -> None:
+    cfg = reference()
+    cfg.randomisation.push_force_duration = duration
+    cfg.validate()  # there are no such pushes
+    cfg.randomisation.push_force = 50.0
+    with pytest.raises(ValueError, match=r"^env\.randomisation\.push_force_duration must be between [^\n]*$"):
+        cfg.validate()
 
 
 def test_no_robot_may_weigh_less_than_nothing() -> None:
@@ -94,6 +119,8 @@ def test_published_values_of_the_flat_task() -> None:
     assert cfg.randomisation.friction == (0.5, 1.25) and cfg.randomisation.added_base_mass == (-5.0, 5.0)
     assert cfg.randomisation.push_interval == 15.0 and cfg.randomisation.push_velocity == 1.0
     assert cfg.init.joint_scale == (0.5, 1.5) and cfg.init.base_velocity == 0.5
+    assert differing(cfg.randomisation) == ["friction", "added_base_mass"]
+    assert cfg.randomisation.push_ang_vel == cfg.randomisation.push_force == 0.0
     noise = {name: term.noise for name, term in cfg.observations.items()}
     assert noise == {
         "base_lin_vel": 0.1,

@@ -132,7 +132,7 @@ def test_a_fall_in_the_last_step_is_a_fall() -> None:
 
 def test_only_fatal_groups_end_an_episode() -> None:
     env = make(calm(), 2)
-    for _ in range(25):
+    for _ in range(50):
         _, _, terminated, _, _ = env.step(torch.zeros(2, 12))
         assert not terminated.any()
     assert (env.engine.contact_force[:, :4, 2] > 1.0).all(), "robots stand on their feet"

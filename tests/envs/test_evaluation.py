@@ -12,7 +12,7 @@ from torch import Tensor
 
 from envs import LeggedEnv
 from envs.evaluation import evaluate, evaluation_config, sample_commands
-from tests.envs.common import overturn, reference
+from tests.envs.common import overturn, reference, varied
 
 
 def nominal(num_envs: int, seconds: float) -> LeggedEnv:
@@ -33,8 +33,10 @@ def test_commands_are_numpys_and_fewer_robots_get_the_same_ones() -> None:
 
 
 def test_conditions_are_nominal() -> None:
-    env = nominal(4, seconds=1.0)
-    assert (env.friction == 1.0).all() and not env.added_base_mass.any()
+    env = LeggedEnv(evaluation_config(varied(), 1.0), 4, num_threads=1)
+    for name, values in env.randomised.items():
+        assert (values == (1.0 if name.endswith("factor") or name == "friction" else 0.0)).all(), name
+    assert env.cfg.randomisation.push_force == env.cfg.randomisation.push_ang_vel == 0.0
     assert not env.cfg.noise.enabled and env.cfg.randomisation.push_interval == 0.0
     assert env.cfg.init.joint_scale == (0.5, 1.5) and env.cfg.init.base_velocity == 0.5
     assert env.max_episode_length > 50, "no time-out within the evaluation"

@@ -49,6 +49,7 @@ def random_state(seed: int = 0) -> RobotState:
         base_ang_vel=normal(3),
         projected_gravity=gravity / gravity.norm(dim=1, keepdim=True),
         joint_pos=normal(A),
+        encoder_offset=normal(A),
         joint_vel=normal(A),
         joint_acc=normal(A, scale=100.0),
         joint_torque=normal(A, scale=40.0),

@@ -12,7 +12,7 @@ from algorithms import LearnerConfig, Trainer
 from envs import LeggedEnv
 from envs.config import EnvConfig, RewardTerm
 from envs.state import RobotState
-from tests.envs.common import calm, lively, make, random_actions, reference, rugged
+from tests.envs.common import calm, lively, make, random_actions, reference, rugged, varied
 from tests.envs.speed_guard import SlowOperationError, SpeedGuard, UnguardedEngine
 
 
@@ -23,8 +23,8 @@ def guarded(cfg: EnvConfig, guard: SpeedGuard, num_envs: int = 8) -> LeggedEnv:
 
 
 def everything() -> EnvConfig:
-    """Every reward term, with resets, pushes, headings and noise."""
-    cfg = lively()
+    """Every reward term, with resets, pushes, headings, noise and everything random."""
+    cfg = varied()
     for term in cfg.rewards.values():
         term.weight = term.weight or 1e-3
     return cfg

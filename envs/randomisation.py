@@ -1,0 +1,165 @@
+"""What makes robots differ from one another, and what pushes them.
+
+Every entry of `RANDOMISED` draws a number (or one per axis or joint) for each robot from the range of the same
+name in `RandomisationConfig`. A new randomisation is an entry here and a field there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from physics import Engine
+
+if TYPE_CHECKING:
+    from envs.config import RandomisationConfig
+
+Uniform = Callable[..., Tensor]
+"""(bounds, *shape) -> random numbers [N, *shape], uniform in bounds."""
+
+
+def tilted(gravity: Tensor, angles: Tensor) -> Tensor:
+    """Gravity [N, 3] of the same strength that leans by angles (rad, [N, 2]) towards x, then y."""
+    x, y = angles.unbind(-1)
+    down = torch.stack((x.sin() * y.cos(), y.sin(), -x.cos() * y.cos()), dim=-1)
+    return gravity.norm() * down
+
+
+@dataclass(frozen=True)
+class Randomised:
+    """One quantity that may differ from robot to robot."""
+
+    per: Literal["robot", "side", "axis", "joint"]
+    """One number per robot, two (x, y), three (x, y, z), or one per joint."""
+    neutral: float | None
+    """Drawn value that changes nothing; None if any value counts."""
+    target: str = ""
+    """What the engine takes: a name of `physics.engine.PARAMS`, or gravity; none if the environment uses it."""
+    change: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(the model's own value, the drawn ones) -> the robots'; by default the drawn ones themselves."""
+    least: float = -math.inf
+    """Smallest value that makes sense."""
+    most: float = math.inf
+    """Largest value that makes sense."""
+
+
+# No two entries may have the same target: the later one would win.
+RANDOMISED: dict[str, Randomised] = {
+    "friction": Randomised("robot", None, "friction", least=0.0),
+    "added_base_mass": Randomised("robot", 0.0, "base_mass", torch.add),
+    "base_com_shift": Randomised("axis", 0.0, "base_com", torch.add),
+    "stiffness_factor": Randomised("joint", 1.0, "stiffness", torch.mul, least=0.0),
+    "damping_factor": Randomised("joint", 1.0, "damping", torch.mul, least=0.0),
+    "armature_factor": Randomised("joint", 1.0, "armature", torch.mul, least=0.0),
+    "added_joint_damping": Randomised("joint", 0.0, "joint_damping", torch.add, least=0.0),
+    "added_friction_loss": Randomised("joint", 0.0, "friction_loss", torch.add, least=0.0),
+    "encoder_offset": Randomised("joint", 0.0),
+    "gravity_tilt": Randomised("side", 0.0, "gravity", tilted, most=math.pi / 2),
+}
+
+
+def bounds(cfg: RandomisationConfig, name: str) -> list[tuple[float, float]]:
+    """Range of an entry, or one per axis; a single number or three stand for half widths around zero."""
+    value = getattr(cfg, name)
+    if isinstance(value, tuple) and len(value) == 2:
+        return [value]
+    return [(-width, width) for width in (value if isinstance(value, tuple) else (value,))]
+
+
+def check_ranges(cfg: RandomisationConfig) -> None:
+    """ValueError with one sentence for a range that no robot can have."""
+    for name, entry in RANDOMISED.items():
+        value = getattr(cfg, name)
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        where = f"env.randomisation.{name} must"
+        if isinstance(value, tuple) and len(value) == 2:
+            if not -math.inf < value[0] <= value[1] < math.inf:
+                raise ValueError(f"{where} be a range LOW HIGH with LOW <= HIGH, both finite, not {shown}")
+            if value[0] < entry.least:
+                raise ValueError(f"{where} not go below {entry.least:g}, not {shown}")
+        elif not all(0.0 <= high < entry.most for _, high in bounds(cfg, name)):
+            most = "finite" if entry.most == math.inf else f"below {entry.most:.4g}"
+            raise ValueError(f"{where} not be negative, and {most}, not {shown}")
+
+
+def differing(cfg: RandomisationConfig) -> list[str]:
+    """Entries whose values differ from robot to robot."""
+    return [name for name in RANDOMISED if any(low != high for low, high in bounds(cfg, name))]
+
+
+def make_constant(cfg: RandomisationConfig, engine: Engine, values: dict[str, Tensor]) -> None:
+    """Give all robots the value of every entry that is not drawn."""
+    names = []
+    for name, entry in RANDOMISED.items():
+        ranges = bounds(cfg, name)
+        if name not in differing(cfg):
+            values[name].fill_(ranges[0][0])
+            if ranges[0][0] != entry.neutral:
+                names.append(name)
+    apply(names, engine, values, torch.ones(engine.num_envs, dtype=torch.bool, device=engine.device))
+
+
+def randomise(
+    names: list[str],
+    cfg: RandomisationConfig,
+    engine: Engine,
+    values: dict[str, Tensor],
+    mask: Tensor,
+    uniform: Uniform,
+) -> None:
+    """Draw new values of the entries `names` for the robots in `mask` and give them to the engine.
+
+    Args:
+        names: entries, as from `differing`.
+        cfg: their ranges.
+        engine: the robots.
+        values: entry -> the robots' values [N] or [N, k], changed in place.
+        mask: bool, [N].
+        uniform: the source of random numbers.
+    """
+    for name in names:
+        value, ranges = values[name], bounds(cfg, name)
+        if len(ranges) == 1:
+            sample = uniform(ranges[0], *value.shape[1:])
+        else:
+            sample = torch.stack([uniform(each) for each in ranges], dim=1)
+        value.copy_(torch.where(mask.view(-1, *[1] * (value.ndim - 1)), sample, value))
+    apply(names, engine, values, mask)
+
+
+def apply(names: list[str], engine: Engine, values: dict[str, Tensor], mask: Tensor) -> None:
+    """Give the engine the values of the robots in `mask`, all at once: constants that follow are dear."""
+    params = {}
+    for name in names:
+        entry, value = RANDOMISED[name], values[name]
+        if entry.change is not None:
+            value = entry.change(engine.nominal[entry.target], value)
+        if entry.target == "gravity":
+            engine.gravity.copy_(torch.where(mask.unsqueeze(1), value, engine.gravity))
+        elif entry.target:
+            params[entry.target] = value
+    if params:
+        engine.set_params(mask, **params)
+
+
+def push_velocity(cfg: RandomisationConfig, engine: Engine, mask: Tensor, uniform: Uniform) -> None:
+    """Set the base velocities of the robots in `mask`: horizontal ones, and rates where asked for."""
+    linear, angular = engine.base_lin_vel, engine.base_ang_vel
+    if cfg.push_velocity > 0.0:
+        horizontal = uniform((-cfg.push_velocity, cfg.push_velocity), 2)
+        linear = torch.cat((horizontal, linear[:, 2:]), dim=1)
+    if cfg.push_ang_vel > 0.0:
+        angular = uniform((-cfg.push_ang_vel, cfg.push_ang_vel), 3)
+    engine.set_base_velocity(mask, linear, angular)
+
+
+def push_force(cfg: RandomisationConfig, force: Tensor, mask: Tensor, uniform: Uniform) -> None:
+    """New forces (world, N, [N, 2], in place) for the robots in `mask`, in random horizontal directions."""
+    direction = uniform((-math.pi, math.pi))
+    new = cfg.push_force * torch.stack((direction.cos(), direction.sin()), dim=1)
+    force.copy_(torch.where(mask.unsqueeze(1), new, force))
