@@ -38,26 +38,19 @@ class InverseWeights:
         mujoco.mju_quat2Mat(unit, model.body_iquat[base])
         axes = unit.reshape(3, 3)
         inertia = axes @ np.diag(model.body_inertia[base]) @ axes.T / model.body_mass[base]
-        self._rot = torch.from_numpy(rot.reshape(3, 3).copy()).to(device)
-        self._unit_inertia = torch.from_numpy(inertia).to(device)
-        own_mass = torch.tensor([model.body_mass[base]], device=device)
-        own = self._base_block(own_mass, torch.tensor(model.body_ipos[base : base + 1], device=device))[0]
+        self._basis = torch.from_numpy(_base_basis(rot.reshape(3, 3), inertia)).to(device)
+        own_com = torch.tensor(model.body_ipos[base : base + 1], device=device)
         mass[6:, 6:] -= np.diag(model.dof_armature[6:])
         self._rest = torch.from_numpy(mass).to(device)
-        self._rest[:6, :6] -= own
+        self._rest[:6, :6] -= model.body_mass[base] * self._base_block(own_com)[0]
         self._jacobians = torch.from_numpy(jacobians).to(device)
         self._on_base = [i for i, body in enumerate(bodies) if body == base]
 
-    def _base_block(self, mass: Tensor, com: Tensor) -> Tensor:
-        """Mass matrix [n, 6, 6] of the base alone in MuJoCo's coordinates (linear world, angular base frame)."""
-        n, skew = len(mass), _skew(com)
-        block = torch.zeros(n, 6, 6, dtype=torch.float64, device=mass.device)
-        m = mass.view(n, 1, 1)
-        block[:, :3, :3] = m * torch.eye(3, dtype=torch.float64, device=mass.device)
-        block[:, :3, 3:] = -m * (self._rot @ skew)
-        block[:, 3:, :3] = block[:, :3, 3:].transpose(1, 2)
-        block[:, 3:, 3:] = m * (self._unit_inertia - skew @ skew)
-        return block
+    def _base_block(self, com: Tensor) -> Tensor:
+        """Mass matrix [n, 6, 6] of the base alone, per kg, in MuJoCo's coordinates (linear world, angular base)."""
+        squares = com.unsqueeze(2) * com.unsqueeze(1)
+        terms = torch.cat((torch.ones_like(com[:, :1]), com, squares.flatten(1)), dim=1)
+        return (terms @ self._basis).view(-1, 6, 6)
 
     def __call__(self, base_mass: Tensor, base_com: Tensor, armature: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of the bodies [n, B] and of the joints [n, A].
@@ -68,18 +61,27 @@ class InverseWeights:
             armature: kg m^2, [n, A].
         """
         mass = self._rest.repeat(len(base_mass), 1, 1)
-        mass[:, :6, :6] += self._base_block(base_mass, base_com)
-        mass[:, 6:, 6:] += torch.diag_embed(armature)
+        base = self._base_block(base_com)
+        mass[:, :6, :6] += base_mass.view(-1, 1, 1) * base
+        mass.diagonal(dim1=1, dim2=2)[:, 6:] += armature
         inverse = torch.linalg.inv_ex(mass).inverse  # inv itself would make a GPU wait to check for errors
         jacobians = self._jacobians.repeat(len(base_mass), 1, 1, 1)
         for i in self._on_base:
-            jacobians[:, i, :, 3:6] = -(self._rot @ _skew(base_com))
+            jacobians[:, i, :, 3:6] = base[:, :3, 3:]
         bodies = ((jacobians @ inverse.unsqueeze(1)) * jacobians).sum((2, 3)) / 3.0
         return bodies, inverse.diagonal(dim1=1, dim2=2)[:, 6:]
 
 
-def _skew(v: Tensor) -> Tensor:
-    """[v]x of vectors [n, 3]."""
-    x, y, z = v.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).view(-1, 3, 3)
+def _base_basis(rot: np.ndarray, inertia: np.ndarray) -> np.ndarray:
+    """What 1, c and c c^T of the centre of mass c contribute to a body's mass matrix per kg, [1 + 3 + 9, 36].
+
+    [[1, -R [c]x], [(-R [c]x)^T, I - [c]x [c]x]] with its rotation R to the world and inertia I per kg about c.
+    """
+    basis = np.zeros((13, 6, 6))
+    basis[0, :3, :3], basis[0, 3:, 3:] = np.eye(3), inertia
+    for i, axis in enumerate(np.eye(3)):
+        basis[1 + i, :3, 3:] = -rot @ np.cross(axis, np.eye(3)).T
+        basis[1 + i, 3:, :3] = basis[1 + i, :3, 3:].T
+    basis[4:, 3:, 3:] = -np.eye(9).reshape(9, 3, 3)  # -[c]x [c]x = |c|^2 - c c^T
+    basis[[4, 8, 12], 3:, 3:] += np.eye(3)
+    return basis.reshape(13, 36)
