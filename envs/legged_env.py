@@ -13,7 +13,7 @@ from torch import Tensor
 from envs.config import EnvConfig
 from envs.course import Course
 from envs.observations import SCAN_LEVEL
-from envs.randomisation import RANDOMISED, differing, make_constant, push_force, push_velocity, randomise
+from envs.randomisation import RANDOMISED, differing, give_constants, push_force, push_velocity, randomise
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
 from envs.symmetry import mirror_joints, mirror_observation
@@ -94,8 +94,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.episode_sums = self._buffer("episode_sums", len(self.reward_terms))
         self._make_spaces()
         self._differing = differing(cfg.randomisation)
-        self._check_masses()
-        make_constant(cfg.randomisation, self.engine, self.randomised)
+        give_constants(cfg.randomisation, self.engine, self.randomised)
         self._randomise_robots(self._all)
 
     # ------------------------------------------------------------------ construction
@@ -225,15 +224,6 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
-    def _check_masses(self) -> None:
-        added = self.cfg.randomisation.added_base_mass
-        mass = self.engine.nominal["base_mass"].item()
-        if mass + added[0] <= 0.0:
-            raise ValueError(
-                f"env.randomisation.added_base_mass must leave some of the base's {mass:g} kg, "
-                f"not {added[0]} {added[1]}"
-            )
-
     def _randomise_robots(self, mask: Tensor) -> None:
         """Draw the differences of the robots in `mask` from the others."""
         randomise(self._differing, self.cfg.randomisation, self.engine, self.randomised, mask, self._uniform)
@@ -361,8 +351,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         state, engine = self.state, self.engine
         state.base_lin_vel.copy_(rotate_inverse(engine.base_quat, engine.base_lin_vel))
         if "gravity_tilt" in self._differing:
-            down = torch.nn.functional.normalize(engine.gravity, dim=1)
-            state.projected_gravity.copy_(rotate_inverse(engine.base_quat, down))
+            gravity = rotate_inverse(engine.base_quat, engine.gravity)
+            state.projected_gravity.copy_(gravity / engine.nominal["gravity"].norm())
         else:
             state.projected_gravity.copy_(gravity_in_base(engine.base_quat))
         if self.cfg.commands.heading:

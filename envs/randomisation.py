@@ -92,8 +92,14 @@ def differing(cfg: RandomisationConfig) -> list[str]:
     return [name for name in RANDOMISED if any(low != high for low, high in bounds(cfg, name))]
 
 
-def make_constant(cfg: RandomisationConfig, engine: Engine, values: dict[str, Tensor]) -> None:
-    """Give all robots the value of every entry that is not drawn."""
+def give_constants(cfg: RandomisationConfig, engine: Engine, values: dict[str, Tensor]) -> None:
+    """Give all robots the values that do not differ; ValueError for a range that this robot cannot have."""
+    mass, added = engine.nominal["base_mass"].item(), cfg.added_base_mass
+    if mass + added[0] <= 0.0:
+        raise ValueError(
+            f"env.randomisation.added_base_mass must leave some of the base's {mass:g} kg, "
+            f"not {added[0]} {added[1]}"
+        )
     names = []
     for name, entry in RANDOMISED.items():
         ranges = bounds(cfg, name)

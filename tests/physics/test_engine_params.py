@@ -128,6 +128,22 @@ def test_parameters_combine_and_robots_left_out_keep_theirs(engine_class) -> Non
     torch.testing.assert_close(engine.total_mass, expected + others, rtol=1e-6, atol=0)
 
 
+def test_nominal_parameters_are_the_models_own(engine_class) -> None:
+    engine, untouched = make(2, engine_class=engine_class), make(2, engine_class=engine_class)
+    assert set(engine.nominal) == {"gravity", *PARAMS} - {"friction"}
+    assert engine.nominal["base_com"].shape == (3,) and engine.nominal["armature"].shape == (12,)
+    assert (engine.nominal["stiffness"] == 80.0).all() and (engine.nominal["effort_limit"] == 80.0).all()
+    assert torch.equal(engine.nominal["gravity"], engine.gravity[0])
+    own = {name: x.expand(2, *x.shape) for name, x in engine.nominal.items() if name != "gravity"}
+    engine.set_params(everyone(engine), **own)
+    targets = random_targets(engine, 10, seed=52)
+    for each in (engine, untouched):
+        scatter(each, seed=53, height=0.55)
+        for target in targets:
+            each.step(target, 4)
+    torch.testing.assert_close(engine.joint_pos, untouched.joint_pos, rtol=0, atol=1e-4)
+
+
 def test_derived_constants_follow() -> None:
     engine = mujoco_engine(N)
     expected = combined(engine)
