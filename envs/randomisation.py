@@ -24,7 +24,7 @@ Uniform = Callable[..., Tensor]
 
 
 def tilted(gravity: Tensor, angles: Tensor) -> Tensor:
-    """Gravity [N, 3] of the same strength that leans by angles (rad, [N, 2]) towards x, then y."""
+    """Gravity [N, 3] as strong as `gravity` [3] that leans from straight down by angles (rad, [N, 2]) to x and y."""
     x, y = angles.unbind(-1)
     down = torch.stack((x.sin() * y.cos(), y.sin(), -x.cos() * y.cos()), dim=-1)
     return gravity.norm() * down
