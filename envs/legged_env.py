@@ -178,7 +178,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             base_pos=engine.base_pos,
             base_quat=engine.base_quat,
             height_scan=self._heights if self._perfect_scan else zeros(self._heights),
-            ground_height=zeros(self.friction),
+            ground_height=torch.zeros(self.num_envs, device=self.device),
             base_lin_vel=zeros(engine.base_lin_vel),
             base_ang_vel=engine.base_ang_vel,
             projected_gravity=zeros(engine.base_pos),
