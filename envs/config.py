@@ -162,7 +162,7 @@ class InitConfig:
     """State after a reset."""
 
     joint_scale: tuple[float, float] = (0.5, 1.5)
-    """Joint angles = nominal x uniform in this range."""
+    """Joint angles = nominal x uniform in this range, within the joint limits."""
     base_velocity: float = 0.5
     """All six base velocities uniform in +- this, m/s and rad/s."""
     base_position: float = 1.0

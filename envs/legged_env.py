@@ -428,6 +428,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         cfg, n = self.cfg.init, self.num_envs
         column = mask.unsqueeze(1)
         joint_pos = self.default_joint_pos * self._uniform(cfg.joint_scale, self.num_actions)
+        joint_pos.clamp_(*self.joint_pos_limits.unbind(1))
         base_pos = torch.full((n, 3), self.cfg.robot.init_height, device=self.device)
         base_pos[:, :2] = self._uniform((-cfg.base_position, cfg.base_position), 2)
         if self.course:

@@ -24,8 +24,8 @@ def mirror_joints(robot: RobotConfig, joints: tuple[str, ...]) -> tuple[Tensor, 
     swap = {**robot.mirror_names, **{right: left for left, right in robot.mirror_names.items()}}
     index, sign = [], []
     for joint in joints:
-        prefix = next((p for p in swap if joint.startswith(p)), None)
-        twin = joint if prefix is None else swap[prefix] + joint.removeprefix(prefix)
+        side = next((s for s in swap if s in joint), "")
+        twin = joint.replace(side, swap[side]) if side else joint
         if twin not in joints:
             raise ValueError(f"joint {joint!r} has no mirror image {twin!r}")
         index.append(joints.index(twin))

@@ -32,15 +32,15 @@ class RobotConfig:
     velocity_limit: dict[str, float]
     """Joint name pattern -> largest speed of the drive, rad / s (used by the velocity-limit reward only)."""
     feet: tuple[str, ...]
-    """Collision geoms that are the feet, in the order of every [N, F] tensor."""
+    """Collision geoms whose centres are the feet, in the order of every [N, F] tensor."""
     contact_groups: dict[str, tuple[str, ...]]
-    """Contact group -> geom name patterns. Every foot is a group of its own name."""
+    """Contact group -> geom name patterns. Every foot has a group of its own name, of one geom or several."""
     penalised_contacts: tuple[str, ...]
     """Contact group patterns that the collision reward counts."""
     fatal_contacts: tuple[str, ...]
     """Contact group patterns that end the episode."""
     mirror_names: dict[str, str] = field(default_factory=dict)
-    """Joint or foot name prefix -> prefix of its mirror image across the x-z plane (both directions)."""
+    """Part of a joint or foot name -> that part of its mirror image across the x-z plane (both directions)."""
     mirror_sign: dict[str, float] = field(default_factory=dict)
     """Joint name pattern -> +1, or -1 where the joint's angle changes sign in the mirror."""
 

@@ -1,9 +1,12 @@
 """ANYmal C follows velocity commands on flat ground.
 
-Values are the reference method's (code column, flat task; Rudin et al. 2021).
+Values are the reference method's (code column, flat task; Rudin et al. 2021). `flat_task` makes the same task
+for another robot.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from envs import observations as obs
 from envs import rewards as rew
@@ -90,13 +93,14 @@ def fast() -> EnvConfig:
     return cfg
 
 
-TASKS = (
-    Task(
-        name="anymal_c_flat",
+def flat_task(name: str, gym_id: str, adapt: Callable[[EnvConfig], EnvConfig] = lambda cfg: cfg) -> Task:
+    """This task, with what `adapt` changes in a recipe's configuration for another robot."""
+    return Task(
+        name=name,
         recipes={
             # Few robots and many updates: the step a policy may take in an update is what limits early learning.
             "fast": Recipe(
-                env=fast,
+                env=lambda: adapt(fast()),
                 agent={
                     "policy": {"symmetry": "equivariant", "init_std": 0.6},
                     "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
@@ -105,8 +109,10 @@ TASKS = (
                 num_envs=512,
                 max_iterations=1000,
             ),
-            "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
+            "reference": Recipe(env=lambda: adapt(reference()), num_envs=4096, max_iterations=300),
         },
-        gym_id="Trot/AnymalCFlat-v0",
-    ),
-)
+        gym_id=gym_id,
+    )
+
+
+TASKS = (flat_task("anymal_c_flat", "Trot/AnymalCFlat-v0"),)

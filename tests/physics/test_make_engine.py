@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import mujoco
 import pytest
 
 from native import compiler
@@ -16,11 +17,12 @@ from terrains import Plane
 @pytest.fixture
 def odd_robot(tmp_path: Path) -> RobotConfig:
     """ANYmal with a foot that is not a sphere."""
-    old = '<geom name="LF_FOOT" class="foot_collision"'
-    xml = ANYMAL_C.mjcf_path.read_text()
-    assert xml.count(old) == 1
+    spec = mujoco.MjSpec.from_file(str(ANYMAL_C.mjcf_path))
+    foot = spec.geom("LF_FOOT")
+    foot.type, foot.size = mujoco.mjtGeom.mjGEOM_BOX, [0.02, 0.03, 0.02]
+    spec.compile()
     path = tmp_path / "robot.xml"
-    path.write_text(xml.replace(old, f'{old} type="box" size="0.02 0.03 0.02"'))
+    path.write_text(spec.to_xml())
     robot = copy.copy(ANYMAL_C)
     robot.mjcf = str(path)
     return robot

@@ -67,15 +67,13 @@ def step_error(engine: BatchedEngine, other: MujocoEngine, targets: Tensor, subs
 
 def limited_robot(folder: Path) -> RobotConfig:
     """ANYmal with joint limits that it runs into."""
-    old, limits = 'armature="0.02" damping="0" frictionloss="0"', 'range="-0.9 0.9" limited="true"'
-    xml = ANYMAL_C.mjcf_path.read_text()
-    assert xml.count(old) == 1
+    spec = mujoco.MjSpec.from_file(str(ANYMAL_C.mjcf_path))
+    spec.compiler.degree = False
+    for joint in spec.joints[1:]:
+        joint.range, joint.limited = [-0.9, 0.9], True
+    spec.compile()
     path = folder / "limited.xml"
-    path.write_text(
-        xml.replace(
-            '<mujoco model="anymal_c">', '<mujoco model="anymal_c"><compiler angle="radian"/>'
-        ).replace(old, f"{old} {limits}")
-    )
+    path.write_text(spec.to_xml())
     robot = copy.copy(ANYMAL_C)
     robot.mjcf = str(path)
     return robot
