@@ -94,15 +94,26 @@ def fast() -> EnvConfig:
 
 
 def flat_task(name: str, gym_id: str, adapt: Callable[[EnvConfig], EnvConfig] = lambda cfg: cfg) -> Task:
-    """This task, with what `adapt` changes in a recipe's configuration for another robot."""
+    """This task, with what `adapt` changes in a recipe's configuration for another robot.
+
+    The fast recipe explores, and penalises changes of the action, in radians: where an action is half as many of
+    them, the noise is twice as large. Else a robot with a small action scale never leaves its stance.
+    """
+    stretch = reference().control.action_scale / adapt(reference()).control.action_scale
+
+    def adapted_fast() -> EnvConfig:
+        cfg = adapt(fast())
+        cfg.rewards["action_rate"].weight /= stretch**2
+        return cfg
+
     return Task(
         name=name,
         recipes={
             # Few robots and many updates: the step a policy may take in an update is what limits early learning.
             "fast": Recipe(
-                env=lambda: adapt(fast()),
+                env=adapted_fast,
                 agent={
-                    "policy": {"symmetry": "equivariant", "init_std": 0.6},
+                    "policy": {"symmetry": "equivariant", "init_std": 0.6 * stretch},
                     "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
                     "average_decay": 0.97,
                 },

@@ -60,7 +60,11 @@ def test_published_differences_of_unitrees(task: str) -> None:
         "rewards.dof_pos_limits.weight": -10.0,
         "rewards.base_height.params.target": 0.25,
     }
-    assert differences(task, "fast") == differences(task, "reference")
+    # an action is half as many radians: twice the noise, and the same penalty for it
+    found = differences(task, "fast")
+    assert found.pop("rewards.action_rate.weight") == -0.01 / 4
+    assert found == differences(task, "reference")
+    assert get_task(task).recipe("fast").agent["policy"]["init_std"] == 1.2
 
 
 def test_published_differences_of_cassie() -> None:
