@@ -77,9 +77,10 @@ _tasks: dict[str, Task] = {}
 
 
 def get_task(name: str) -> Task:
-    """A task by name; hyphens count as underscores. ValueError with the nearest valid names."""
+    """A task by name; hyphens count as underscores, a robot's name is its rough task. ValueError with the nearest."""
     tasks = all_tasks()
     key = name.replace("-", "_")
+    key = f"{key}_rough" if f"{key}_rough" in tasks else key
     if key not in tasks:
         known = list(tasks)
         raise ValueError(f"unknown task {name!r}; choose from {', '.join(known)}.{nearest(key, known)}")

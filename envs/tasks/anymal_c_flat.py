@@ -6,8 +6,6 @@ for another robot.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from envs import observations as obs
 from envs import rewards as rew
 from envs.config import EnvConfig, ObservationTerm, RewardTerm
@@ -93,37 +91,23 @@ def fast() -> EnvConfig:
     return cfg
 
 
-def flat_task(name: str, gym_id: str, adapt: Callable[[EnvConfig], EnvConfig] = lambda cfg: cfg) -> Task:
-    """This task, with what `adapt` changes in a recipe's configuration for another robot.
-
-    The fast recipe explores, and penalises changes of the action, in radians: where an action is half as many of
-    them, the noise is twice as large. Else a robot with a small action scale never leaves its stance.
-    """
-    stretch = reference().control.action_scale / adapt(reference()).control.action_scale
-
-    def adapted_fast() -> EnvConfig:
-        cfg = adapt(fast())
-        cfg.rewards["action_rate"].weight /= stretch**2
-        return cfg
-
-    return Task(
-        name=name,
+TASKS = (
+    Task(
+        name="anymal_c_flat",
         recipes={
             # Few robots and many updates: the step a policy may take in an update is what limits early learning.
             "fast": Recipe(
-                env=adapted_fast,
+                env=fast,
                 agent={
-                    "policy": {"symmetry": "equivariant", "init_std": 0.6 * stretch},
+                    "policy": {"symmetry": "equivariant", "init_std": 0.6},
                     "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
                     "average_decay": 0.97,
                 },
                 num_envs=512,
                 max_iterations=1000,
             ),
-            "reference": Recipe(env=lambda: adapt(reference()), num_envs=4096, max_iterations=300),
+            "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
         },
-        gym_id=gym_id,
-    )
-
-
-TASKS = (flat_task("anymal_c_flat", "Trot/AnymalCFlat-v0"),)
+        gym_id="Trot/AnymalCFlat-v0",
+    ),
+)

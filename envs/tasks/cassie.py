@@ -1,4 +1,4 @@
-"""Cassie, a biped, follows velocity commands on flat ground.
+"""Cassie, a biped, follows velocity commands on flat and rough ground.
 
 What differs from ANYmal C are the reference method's values for Cassie (Rudin et al. 2021, published code).
 """
@@ -6,7 +6,7 @@ What differs from ANYmal C are the reference method's values for Cassie (Rudin e
 from __future__ import annotations
 
 from envs.config import EnvConfig
-from envs.tasks.anymal_c_flat import flat_task
+from envs.tasks.adapted import robot_tasks
 from robots import CASSIE
 
 WEIGHTS = {
@@ -27,6 +27,7 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     """Make ANYmal C's task, on any ground, Cassie's."""
     cfg.robot = CASSIE
     cfg.randomisation.added_base_mass = (0.0, 0.0)
+    cfg.scan.x = cfg.scan.y = (-0.5, 0.5)
     cfg.only_positive_rewards = False
     for name, weight in WEIGHTS.items():
         cfg.rewards[name].weight = weight
@@ -36,4 +37,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = (flat_task("cassie_flat", "Trot/CassieFlat-v0", adapt),)
+TASKS = robot_tasks("cassie", "Cassie", adapt)

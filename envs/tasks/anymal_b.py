@@ -1,9 +1,9 @@
-"""ANYmal B follows velocity commands on flat ground: ANYmal C's task, nothing but the robot changed."""
+"""ANYmal B follows velocity commands, on flat and rough ground: ANYmal C's task, nothing but the robot changed."""
 
 from __future__ import annotations
 
 from envs.config import EnvConfig
-from envs.tasks.anymal_c_flat import flat_task
+from envs.tasks.adapted import robot_tasks
 from robots import ANYMAL_B
 
 
@@ -13,4 +13,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = (flat_task("anymal_b_flat", "Trot/AnymalBFlat-v0", adapt),)
+TASKS = robot_tasks("anymal_b", "AnymalB", adapt)

@@ -1,9 +1,9 @@
-"""ANYmal C with an arm follows velocity commands on flat ground: nothing but the robot changed."""
+"""ANYmal C with an arm follows velocity commands, on flat and rough ground: nothing but the robot changed."""
 
 from __future__ import annotations
 
 from envs.config import EnvConfig
-from envs.tasks.anymal_c_flat import flat_task
+from envs.tasks.adapted import robot_tasks
 from robots import ANYMAL_C_ARM
 
 
@@ -13,4 +13,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = (flat_task("anymal_c_arm_flat", "Trot/AnymalCArmFlat-v0", adapt),)
+TASKS = robot_tasks("anymal_c_arm", "AnymalCArm", adapt)

@@ -1,4 +1,4 @@
-"""A1 follows velocity commands on flat ground.
+"""A1 follows velocity commands on flat and rough ground.
 
 What differs from ANYmal C are the reference method's values for A1 (Rudin et al. 2021, published code).
 """
@@ -6,7 +6,7 @@ What differs from ANYmal C are the reference method's values for A1 (Rudin et al
 from __future__ import annotations
 
 from envs.config import EnvConfig
-from envs.tasks.anymal_c_flat import flat_task
+from envs.tasks.adapted import robot_tasks
 from robots import A1
 
 
@@ -22,4 +22,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = (flat_task("a1_flat", "Trot/A1Flat-v0", adapt),)
+TASKS = robot_tasks("a1", "A1", adapt)

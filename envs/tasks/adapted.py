@@ -1,0 +1,47 @@
+"""ANYmal C's tasks for other robots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from envs.config import EnvConfig
+from envs.tasks import Recipe, Task, anymal_c_flat, anymal_c_rough
+
+
+def robot_tasks(robot: str, gym_name: str, adapt: Callable[[EnvConfig], EnvConfig]) -> tuple[Task, Task]:
+    """`<robot>_flat` and `<robot>_rough`, known to gymnasium as `Trot/<gym_name>Flat-v0` and `...Rough-v0`.
+
+    Args:
+        robot: name of the robot.
+        gym_name: the same in gymnasium's style.
+        adapt: changes a configuration of ANYmal C's to the robot's and returns it.
+    """
+    return (
+        _adapted(anymal_c_flat.TASKS[0], f"{robot}_flat", f"Trot/{gym_name}Flat-v0", adapt),
+        _adapted(anymal_c_rough.TASKS[0], f"{robot}_rough", f"Trot/{gym_name}Rough-v0", adapt),
+    )
+
+
+def _adapted(task: Task, name: str, gym_id: str, adapt: Callable[[EnvConfig], EnvConfig]) -> Task:
+    recipes = {key: _adapted_recipe(recipe, adapt) for key, recipe in task.recipes.items()}
+    return Task(name, recipes, gym_id)
+
+
+def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> Recipe:
+    """A recipe with its own noise explores, and penalises changes of the action, in radians.
+
+    Where an action is half as many of them, its noise is twice as large: else a robot with a small action scale
+    never leaves its stance.
+    """
+    policy = recipe.agent.get("policy", {})
+    if "init_std" not in policy:
+        return Recipe(lambda: adapt(recipe.env()), recipe.agent, recipe.num_envs, recipe.max_iterations)
+    stretch = recipe.env().control.action_scale / adapt(recipe.env()).control.action_scale
+
+    def env() -> EnvConfig:
+        cfg = adapt(recipe.env())
+        cfg.rewards["action_rate"].weight /= stretch**2
+        return cfg
+
+    agent = recipe.agent | {"policy": policy | {"init_std": stretch * policy["init_std"]}}
+    return Recipe(env, agent, recipe.num_envs, recipe.max_iterations)
