@@ -80,6 +80,10 @@ class CommandConfig:
     """Command a heading in +-pi instead; yaw rate = clip(heading_gain x error, +-1)."""
     heading_gain: float = 0.5
     """Yaw rate per heading error, 1/s."""
+    curriculum: bool = False
+    """Widen `lin_vel_x` whenever robots follow it well."""
+    max_lin_vel_x: float = 2.0
+    """curriculum: fastest command forwards and backwards, m/s."""
 
 
 @dataclass
@@ -218,6 +222,7 @@ class EnvConfig:
             ("clip_observations", 0.0, self.clip_observations),
             ("episode_length", 0.0, self.episode_length),
             ("commands.resampling_time", 0.0, self.commands.resampling_time),
+            ("commands.max_lin_vel_x", 0.0, self.commands.max_lin_vel_x),
         ):
             if not value > low:
                 raise ValueError(f"env.{name} must be greater than {low}, not {value}")
@@ -229,6 +234,8 @@ class EnvConfig:
                 raise ValueError(
                     f"env.{name} must be at least a policy step ({self.step_dt:g} s), not {value}"
                 )
+        if self.commands.curriculum and not self.rewards["tracking_lin_vel"].weight:
+            raise ValueError("env.commands.curriculum needs the reward tracking_lin_vel, which has weight 0")
         pairs = {
             "commands.lin_vel_x": self.commands.lin_vel_x,
             "commands.lin_vel_y": self.commands.lin_vel_y,

@@ -19,6 +19,7 @@ from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
 from envs.symmetry import mirror_joints, mirror_observation
 from physics import make_engine
 from robots.config import match, matching
+from terrains.curriculum import CommandCurriculum
 from terrains.grid import Terrain, make_terrain
 from terrains.ground import Ground, HeightField, Plane
 from terrains.scan import HeightScan
@@ -89,6 +90,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.course = self._make_course(terrain) if terrain else None
         """Where robots are on the map, None without one."""
         self._make_scan(ground, num_threads)
+        self.command_curriculum = self._make_command_curriculum() if cfg.commands.curriculum else None
         self.state = self._make_state()
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = self._buffer("episode_sums", len(self.reward_terms))
@@ -153,6 +155,12 @@ class LeggedEnv(gym.vector.VectorEnv):
         course.draw_levels(self._uniform((0.0, 1.0)))
         self._buffers |= {f"curriculum_{k}": tensor for k, tensor in course.curriculum.buffers.items()}
         return course
+
+    def _make_command_curriculum(self) -> CommandCurriculum:
+        cfg = self.cfg.commands
+        curriculum = CommandCurriculum(cfg.lin_vel_x, cfg.max_lin_vel_x, self.max_episode_length, self.device)
+        self._buffers |= {f"command_curriculum_{k}": tensor for k, tensor in curriculum.buffers.items()}
+        return curriculum
 
     def _make_scan(self, ground: Ground, num_threads: int) -> None:
         cfg, n = self.cfg.scan, self.num_envs
@@ -314,6 +322,12 @@ class LeggedEnv(gym.vector.VectorEnv):
             log |= {"Episode/success": share @ succeeded.float(), "Episode/left_map": share @ left.float()}
             log |= self.course.log()
 
+        if self.command_curriculum:
+            index = list(self.reward_terms).index("tracking_lin_vel")
+            best = self.reward_terms["tracking_lin_vel"].weight * self.cfg.episode_length
+            self.command_curriculum.update(self.episode_sums[:, index] / best, done)
+            log["Curriculum/max_lin_vel_x"] = self.command_curriculum.range[1].clone()
+
         self.feet_air_time.mul_(~state.foot_contact)
         self._reset_robots(done)
         self._update_commands()
@@ -466,7 +480,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         """New commands for the robots in `mask`."""
         cfg = self.cfg.commands
         sample = self._uniform((0.0, 1.0), 3)
-        for column, (low, high) in enumerate((cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw)):
+        forward = self.command_curriculum.range.unbind() if self.command_curriculum else cfg.lin_vel_x
+        for column, (low, high) in enumerate((forward, cfg.lin_vel_y, cfg.ang_vel_yaw)):
             sample[:, column].mul_(high - low).add_(low)
         sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
         self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))

@@ -105,6 +105,41 @@ class Episodes:
         return self.fell | self.left | (self.time > 0.5 * self.limit)
 
 
+class CommandCurriculum:
+    """Widens the range of commanded forward velocities by `STEP` when robots follow it (Rudin et al. 2021, code).
+
+    Whenever an episode's length has passed, the tracking reward of the episodes that ended since the last time is
+    looked at: more than `GOOD` of its maximum on average, and the range grows.
+    """
+
+    STEP = 0.5
+    GOOD = 0.8
+
+    def __init__(self, start: tuple[float, float], limit: float, interval: int, device: torch.device):
+        """Begin with the range `start`, never go beyond +-`limit`, m/s; look every `interval` policy steps."""
+        self.limit, self.interval = limit, interval
+        self.range = torch.tensor(start, device=device)
+        """Slowest and fastest command, m/s, [2]."""
+        self._seen = torch.zeros(3, device=device)  # steps, episodes, sum of their tracking
+        self.buffers = {"range": self.range, "seen": self._seen}
+        """Memory, part of the environment's state."""
+
+    def update(self, tracking: Tensor, done: Tensor) -> None:
+        """Take note of a step.
+
+        Args:
+            tracking: mean tracking reward of the episode in 0 to 1, [N].
+            done: robots whose episode ended, bool, [N].
+        """
+        ended = done.float()
+        self._seen += torch.stack((torch.ones_like(ended[0]), ended.sum(), ended @ tracking))
+        due = self._seen[0] >= self.interval
+        good = due & (self._seen[2] > self.GOOD * self._seen[1])
+        wider = self.range + torch.where(good, self.STEP, 0.0) * self.range.sign()
+        self.range.copy_(wider.clamp(-self.limit, self.limit))
+        self._seen.mul_(~due)
+
+
 class Curriculum:
     """A strategy for `levels` levels of `shapes` shapes of terrain."""
 

@@ -107,3 +107,43 @@ def test_set_commands_shows_at_once_and_lasts() -> None:
         torch.testing.assert_close(obs["policy"][:, 9:12], command * torch.tensor([2.0, 2.0, 0.25]))
         obs, *_ = env.step(torch.zeros(3, 12))
     assert torch.equal(env.command, command)
+
+
+def test_command_curriculum_widens_the_range_when_robots_follow_it() -> None:
+    cfg = calm()
+    cfg.commands.lin_vel_x, cfg.commands.curriculum, cfg.commands.max_lin_vel_x = (-0.5, 0.5), True, 1.2
+    cfg.commands.resampling_time, cfg.episode_length = 0.1, 0.2
+    env = make(cfg, 256)
+    curriculum = env.command_curriculum
+    assert curriculum is not None
+    good, poor = torch.full((256,), 0.9), torch.full((256,), 0.7)
+    done = torch.ones(256, dtype=torch.bool)
+    for tracking, ranges in (
+        (poor, [-0.5, 0.5]),
+        (good, [-1.0, 1.0]),
+        (poor, [-1.0, 1.0]),
+        (good, [-1.2, 1.2]),
+    ):
+        for _ in range(curriculum.interval):
+            curriculum.update(tracking, done)
+        assert curriculum.range.tolist() == pytest.approx(ranges)
+    for _ in range(curriculum.interval):
+        curriculum.update(good, ~done)
+    assert curriculum.range.tolist() == pytest.approx([-1.2, 1.2]), "no episode ended: nothing is known"
+    fastest = torch.zeros(())
+    for _ in range(20):
+        _, _, _, _, info = env.step(torch.zeros(256, 12))
+        fastest = torch.maximum(fastest, env.command[:, 0].abs().max())
+    assert 1.1 < fastest <= 1.2 and info["log"]["Curriculum/max_lin_vel_x"] == pytest.approx(1.2)
+    twin = make(cfg, 256, seed=5)
+    twin.load_state_dict(env.state_dict())
+    assert twin.command_curriculum is not None and torch.equal(
+        twin.command_curriculum.range, curriculum.range
+    )
+
+
+def test_command_curriculum_needs_a_tracking_reward() -> None:
+    cfg = calm()
+    cfg.commands.curriculum, cfg.rewards["tracking_lin_vel"].weight = True, 0.0
+    with pytest.raises(ValueError, match="tracking_lin_vel"):
+        cfg.validate()

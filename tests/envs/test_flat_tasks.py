@@ -69,6 +69,7 @@ def test_published_differences_of_unitrees(task: str) -> None:
 
 def test_published_differences_of_cassie() -> None:
     assert differences("cassie_flat", "reference") == {
+        "scan.x": (-0.5, 0.5),
         "randomisation.added_base_mass": (0.0, 0.0),
         "only_positive_rewards": False,
         "rewards.tracking_ang_vel.weight": 1.0,
