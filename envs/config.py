@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from envs.randomisation import check_ranges
 from robots import ANYMAL_C, RobotConfig
+from robots.config import nearest
 from terrains.curriculum import CurriculumConfig
 from terrains.grid import TerrainConfig
 from terrains.scan import ScanConfig
+
+ActuatorKind = Literal["pd", "torque", "velocity", "dc_motor", "net"]
 
 
 @dataclass
@@ -57,9 +60,28 @@ class ControlConfig:
     """From actions to joint targets."""
 
     action_scale: float = 0.5
-    """Joint target = nominal angle + action_scale x action, rad."""
+    """Joint target = nominal angle + action_scale x action, rad; without the nominal angle where the actuator takes
+    a speed (rad/s) or a torque (N m)."""
     clip_actions: float = 100.0
     """Largest magnitude of an action."""
+
+
+@dataclass
+class DriveConfig:
+    """What the drives add to an ideal controller; see envs/actuators.py for the kinds."""
+
+    delay: tuple[float, float] = (0.0, 0.0)
+    """Time until the drives follow a new target, s; drawn for each robot at its reset, in whole physics steps."""
+    velocity_gain: float = 0.0
+    """`velocity`: torque per error of speed, N m s/rad; 0 for the robot's damping."""
+    stall_torque: float = 0.0
+    """`dc_motor`: torque at rest and full voltage, N m; 0 for the robot's effort limits."""
+    no_load_speed: float = 0.0
+    """`dc_motor`: speed at full voltage without load, rad/s; 0 for the robot's velocity limits."""
+    net: str = ""
+    """`net`: TorchScript file, or name of one in robots/; empty for the robot's own."""
+    clip_net_torque: bool = False
+    """`net`: limit torques to the robot's effort limits; the reference does not."""
 
 
 @dataclass
@@ -188,6 +210,9 @@ class EnvConfig:
     scan: ScanConfig = field(default_factory=ScanConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    actuator: ActuatorKind = "pd"
+    """What an action drives: an ideal PD controller, a torque, a speed, a DC motor or an actuator network."""
+    drive: DriveConfig = field(default_factory=DriveConfig)
     commands: CommandConfig = field(default_factory=CommandConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
@@ -236,7 +261,12 @@ class EnvConfig:
                 )
         if self.commands.curriculum and not self.rewards["tracking_lin_vel"].weight:
             raise ValueError("env.commands.curriculum needs the reward tracking_lin_vel, which has weight 0")
+        kinds = get_args(ActuatorKind)
+        if self.actuator not in kinds:
+            near = nearest(str(self.actuator), kinds)
+            raise ValueError(f"env.actuator must be one of {', '.join(kinds)}, not {self.actuator!r}.{near}")
         pairs = {
+            "drive.delay": self.drive.delay,
             "commands.lin_vel_x": self.commands.lin_vel_x,
             "commands.lin_vel_y": self.commands.lin_vel_y,
             "commands.ang_vel_yaw": self.commands.ang_vel_yaw,
@@ -246,6 +276,10 @@ class EnvConfig:
             if not low <= high:
                 raise ValueError(f"env.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}")
         for name, value in (
+            ("drive.delay", self.drive.delay[0]),
+            ("drive.velocity_gain", self.drive.velocity_gain),
+            ("drive.stall_torque", self.drive.stall_torque),
+            ("drive.no_load_speed", self.drive.no_load_speed),
             ("commands.min_speed", self.commands.min_speed),
             ("noise.level", self.noise.level),
             ("init.base_velocity", self.init.base_velocity),
@@ -256,3 +290,8 @@ class EnvConfig:
             if not value >= 0:
                 raise ValueError(f"env.{name} must not be negative, not {value}")
         self.randomisation.validate(self.step_dt)
+        for name in ("stiffness_factor", "damping_factor"):
+            if self.actuator != "pd" and getattr(self.randomisation, name) != (1.0, 1.0):
+                raise ValueError(
+                    f"env.randomisation.{name} changes the gains of env.actuator pd, not {self.actuator}"
+                )

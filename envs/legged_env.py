@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from envs.actuators import Actuator, actuation
 from envs.config import EnvConfig
 from envs.course import Course
 from envs.observations import SCAN_LEVEL
@@ -74,7 +75,14 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.engine, self.engine_choice = make_engine(
-            engine, cfg.robot, ground, num_envs, cfg.sim.timestep, device, num_threads
+            engine,
+            cfg.robot,
+            ground,
+            num_envs,
+            cfg.sim.timestep,
+            device,
+            num_threads,
+            actuation(cfg),
         )
         self.joint_names = self.engine.joint_names
         self.num_actions = len(self.joint_names)
@@ -91,6 +99,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Where robots are on the map, None without one."""
         self._make_scan(ground, num_threads)
         self.command_curriculum = self._make_command_curriculum() if cfg.commands.curriculum else None
+        self.actuator = Actuator(cfg, self.engine, self._buffers, self._uniform)
         self.state = self._make_state()
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = self._buffer("episode_sums", len(self.reward_terms))
@@ -277,7 +286,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Advance every robot by one policy step.
 
         Args:
-            actions: [N, A]; joint target = nominal angle + action_scale x action.
+            actions: [N, A]; joint target = nominal angle + action_scale x action (see envs/actuators.py).
 
         Returns:
             observations; rewards [N]; terminated, bool [N]; truncated, bool [N]; info with `final_obs` and
@@ -288,10 +297,10 @@ class LeggedEnv(gym.vector.VectorEnv):
         limit = self.cfg.control.clip_actions
         self.action.copy_(actions.detach()).clamp_(-limit, limit)
         self.previous_joint_vel.copy_(self.engine.joint_vel)
-        targets = self.default_joint_pos + self.cfg.control.action_scale * self.action
-        if "encoder_offset" in self._differing:
-            targets -= self.randomised["encoder_offset"]
-        self.engine.step(targets, self.cfg.sim.decimation)
+        target = self.cfg.control.action_scale * self.action
+        if "encoder_offset" in self._differing and self.actuator.takes_angles:
+            target -= self.randomised["encoder_offset"]
+        self.actuator.step(self.engine, target)
         self.episode_length += 1
 
         self._refresh_state()
@@ -463,6 +472,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             joint_pos,
             torch.zeros_like(joint_pos),
         )
+        self.actuator.reset(mask)
         for buffer in (self.action, self.previous_action, self.previous_joint_vel, self.feet_air_time):
             buffer.masked_fill_(column, 0.0)
         self.pushing_force.masked_fill_(column, 0.0)

@@ -3,7 +3,7 @@
 from physics.batched import BatchedEngine, NoCompiler, NoCuda, UnsupportedModel
 from physics.engine import Engine
 from physics.mujoco_engine import MujocoEngine
-from physics.scene import build_scene
+from physics.scene import Actuation, build_scene
 from robots.config import RobotConfig, nearest
 from terrains.ground import Ground
 
@@ -19,6 +19,7 @@ def make_engine(
     timestep: float,
     device: str,
     num_threads: int,
+    actuation: Actuation = "position",
 ) -> tuple[Engine, str]:
     """Build an engine; returns it with a sentence that says which was taken and why.
 
@@ -37,7 +38,9 @@ def make_engine(
     why = "as asked"
     if name != "mujoco":
         try:
-            engine = BatchedEngine(robot, ground, num_envs, timestep, num_threads=num_threads, device=device)
+            engine = BatchedEngine(
+                robot, ground, num_envs, timestep, actuation, num_threads=num_threads, device=device
+            )
             return engine, "batched (" + (
                 "as asked" if name == "batched" else "the fastest for this robot"
             ) + ")"
@@ -45,7 +48,7 @@ def make_engine(
             if name == "batched" or kind == "cuda":
                 raise ValueError(str(error)) from error
             why = f"not batched: {error}"
-    return MujocoEngine(robot, ground, num_envs, timestep, num_threads=num_threads), f"mujoco ({why})"
+    return MujocoEngine(robot, ground, num_envs, timestep, actuation, num_threads), f"mujoco ({why})"
 
 
 __all__ = [

@@ -22,4 +22,5 @@ ANYMAL_C = RobotConfig(
     fatal_contacts=("base",),
     mirror_names={"LF": "RF", "LH": "RH"},
     mirror_sign={".*_HAA": -1.0, ".*": 1.0},
+    actuator_net="anymal_c_actuator.pt",
 )

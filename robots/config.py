@@ -43,6 +43,8 @@ class RobotConfig:
     """Part of a joint or foot name -> that part of its mirror image across the x-z plane (both directions)."""
     mirror_sign: dict[str, float] = field(default_factory=dict)
     """Joint name pattern -> +1, or -1 where the joint's angle changes sign in the mirror."""
+    actuator_net: str = ""
+    """Actuator network of its drives: a file in this folder or a path; empty for none."""
 
     @property
     def mjcf_path(self) -> Path:

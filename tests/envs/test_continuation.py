@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from envs import LeggedEnv
+from envs.actuators import Actuator, NetDrive
 from envs.config import EnvConfig
 from envs.course import Course
 from terrains.curriculum import Curriculum
@@ -30,6 +31,7 @@ CONSTANTS = {
     "_scan.points",
     "action_mirror.0",
     "action_mirror.1",
+    "actuator.neutral",
     "course._high",
     "course._low",
     "course._origins",
@@ -65,7 +67,7 @@ RECOMPUTED = {
 }
 """Tensors that every step computes anew before it looks at them."""
 
-PARTS = (LeggedEnv, Course, Curriculum, HeightScan)
+PARTS = (LeggedEnv, Actuator, NetDrive, Course, Curriculum, HeightScan)
 """Objects whose attributes may hold tensors."""
 
 
@@ -84,7 +86,7 @@ def walk(item: Any, path: str = "", seen: set[int] | None = None) -> Iterator[tu
     elif dataclasses.is_dataclass(item) or isinstance(item, PARTS):
         parts = iter(vars(item).items())
     for name, part in parts:
-        if isinstance(item, LeggedEnv) and name in ("engine", "cfg"):
+        if isinstance(item, (LeggedEnv, Actuator)) and name in ("engine", "cfg"):
             continue  # the engine has a state_dict of its own
         yield from walk(part, f"{path}.{name}" if path else str(name), seen)
 
