@@ -147,6 +147,8 @@ class Actuator:
         if self.law is None:
             engine.step(targets, decimation, previous, switch)
             return
+        # joint by joint in memory, as the batched engine keeps positions and velocities
+        targets, previous = _by_joint(targets), None if previous is None else _by_joint(previous)
         for substep in range(decimation):
             now = targets
             if previous is not None and switch is not None:
@@ -165,6 +167,11 @@ class Actuator:
             return self.history.gather(1, where).squeeze(1)
 
         return at(age), at(age + 1), delay % self.cfg.sim.decimation
+
+
+def _by_joint(x: Tensor) -> Tensor:
+    """The same [N, A] with the robots of a joint side by side in memory."""
+    return x.T.contiguous().T
 
 
 @dataclass

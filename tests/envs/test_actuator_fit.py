@@ -57,7 +57,7 @@ def test_the_shipped_network_is_far_better_than_an_ideal_pd() -> None:
 def test_logs_are_read_from_npz_and_csv(tmp_path: Path) -> None:
     logs = ideal_logs()
     columns = dict(zip(FIELDS, logs.values.numpy(), strict=True))
-    np.savez(tmp_path / "logs.npz", **columns, timestep=0.0025)  # type: ignore[arg-type]
+    np.savez(tmp_path / "logs.npz", **columns, timestep=0.0025)
     with (tmp_path / "logs.csv").open("w") as file:
         file.write("sequence,time,torque,velocity,position_error\n")
         for s in range(16):
@@ -87,7 +87,7 @@ def test_wrong_logs_are_refused_in_one_sentence(tmp_path: Path) -> None:
     np.savez(path, **columns | {"torque": np.ones((2, 29))})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="all alike"):
         read_logs(path)
-    np.savez(path, **columns | {"torque": np.full((2, 30), np.nan)})  # type: ignore[arg-type]
+    np.savez(path, **columns | {"torque": np.full((2, 30), np.nan)})
     with pytest.raises(ValueError, match="not finite"):
         read_logs(path)
     (tmp_path / "logs.csv").write_text("position_error,velocity,torque\n1,2,3\n1,2\n")
