@@ -55,7 +55,6 @@ class Course:
         """Row of the map on which each robot's episode began."""
         self.column = buffer("terrain_column", dtype=torch.int64)
         self.column.copy_(torch.arange(num_envs, device=device) * columns // num_envs)
-        self._start = buffer("course_start", 2)
         self._asked, self._followed = buffer("path_asked"), buffer("path_followed")
         self._tracked, self._time = buffer("time_tracked"), buffer("time_alive")
         low_x, low_y = terrain.ground.origin
@@ -87,9 +86,8 @@ class Course:
         place = base_pos[:, :2]
         return ((place < self._low) | (place > self._high)).any(1)
 
-    def begin(self, mask: Tensor, base_pos: Tensor) -> None:
-        """New episodes for the robots in `mask`, from where they are."""
-        self._start.copy_(torch.where(mask.unsqueeze(1), base_pos[:, :2], self._start))
+    def begin(self, mask: Tensor) -> None:
+        """New episodes for the robots in `mask`."""
         for total in (self._asked, self._followed, self._tracked, self._time):
             total.masked_fill_(mask, 0.0)
 
@@ -118,13 +116,14 @@ class Course:
         episodes = Episodes(
             level=self.level,
             shape=self.shape,
-            distance=(state.base_pos[:, :2] - self._start).norm(dim=1),
+            distance=(state.base_pos - self.origins())[:, :2].norm(dim=1),
             asked=self._asked,
             followed=self._followed,
             tracked=self._tracked / self._time.clamp(min=1e-6),
             last_speed=state.command[:, :2].norm(dim=1),
             time=self._time,
             limit=self.time_limit,
+            tile_size=self.terrain.tile_size,
             fell=fell,
             left=left,
         )

@@ -277,6 +277,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             self.engine.base_wrench.zero_()
         self._draw_commands(self._all)
         self._refresh_reset()
+        self._draw_dropped()
         self._perceive(self._all, new=True)
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._obs)
@@ -362,6 +363,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Quantities that several terms need, from the engine's tensors."""
         state, engine = self.state, self.engine
         self._refresh_reset()
+        self._draw_dropped()
         self._perceive(self._all)
         down = engine.contact_force[:, self._feet, 2] > 1.0
         torch.logical_or(down, self.feet_down, out=state.foot_contact)
@@ -383,6 +385,11 @@ class LeggedEnv(gym.vector.VectorEnv):
             error = torch.atan2(torch.sin(error), torch.cos(error))
             self.command[:, 2] = (self.cfg.commands.heading_gain * error).clamp(-1.0, 1.0)
 
+    def _draw_dropped(self) -> None:
+        """Numbers in [0, 1) that say which points of the scan are not seen, once a step."""
+        if self._dropped is not None:
+            self._dropped.uniform_(0.0, 1.0, generator=self.generator)
+
     def _perceive(self, mask: Tensor, new: bool = False) -> None:
         """Look at the ground around the robots in `mask`; in a `new` episode there is no past to see late."""
         if not self._scan_needed:
@@ -398,8 +405,6 @@ class LeggedEnv(gym.vector.VectorEnv):
             past.copy_(torch.where(row.unsqueeze(2), older, past))
             seen = past[:, -1]
         if self._dropped is not None:
-            if not new:
-                self._dropped.uniform_(0.0, 1.0, generator=self.generator)
             level = state.base_pos[:, 2:] - SCAN_LEVEL
             seen = torch.where(self._dropped < self.cfg.scan.dropout, level, seen)
         if not self._perfect_scan:
@@ -456,7 +461,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         base_pos[:, :2] = self._uniform((-cfg.base_position, cfg.base_position), 2)
         if self.course:
             base_pos += self.course.origins()
-            self.course.begin(mask, base_pos)
+            self.course.begin(mask)
         base_quat = torch.zeros(n, 4, device=self.device)
         base_quat[:, 0] = 1.0
         if cfg.yaw:

@@ -129,6 +129,7 @@ def make_map(cfg: TerrainConfig, shapes: tuple[str, ...], tiles: int, seed: int)
         return make_tile(name, axis.difficulty(value), cfg.tile_size, cfg.cell, rng, axis.parameters)
 
     cfg = copy.deepcopy(cfg)
+    cfg.tile_size = 2.0 * DISTANCE  # the test is the same whatever the task trained on
     cfg.spacing = cfg.border = 6.0
     return lay_out(cfg, np.arange(rows), [name for name in shapes for _ in range(tiles)], tile)
 

@@ -105,7 +105,8 @@ class CurriculumLog:
         rows: list[list[str]] = []
         if self._path.exists():
             with self._path.open(newline="") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= start]
+                whole = [row for row in list(csv.reader(file))[1:] if len(row) == len(self.NAMES)]
+                rows = [row for row in whole if int(row[0]) <= start]
         with self._path.open("w", newline="") as file:
             csv.writer(file).writerows([list(self.NAMES), *rows])
 
@@ -121,7 +122,8 @@ class CurriculumLog:
         """Draw the map with robots at `positions` [N, 2], world frame, m, and the levels over time."""
         plots = self.folder / "plots"
         draw_map(self.course.terrain, plots / "terrain.png", positions, self.folder.name)
-        draw_levels(self._path, plots / "levels.png")
+        if len(self._path.read_text().splitlines()) > 1:  # else stopped before the first rows
+            draw_levels(self._path, plots / "levels.png")
 
 
 def _short(value: float) -> str:

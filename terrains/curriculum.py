@@ -68,7 +68,7 @@ class Episodes:
     shape: Tensor
     """Shape of its tile, index into `Terrain.shapes`, int64."""
     distance: Tensor
-    """From start to end as the crow flies, m."""
+    """From the centre of its tile as the crow flies, m."""
     asked: Tensor
     """Length of the path that the commands asked for: their speed integrated over time, m."""
     followed: Tensor
@@ -81,6 +81,8 @@ class Episodes:
     """Length of the episode, s."""
     limit: float
     """Time limit of an episode, s."""
+    tile_size: float
+    """Side of a tile, m."""
     fell: Tensor
     """Robot fell, bool."""
     left: Tensor
@@ -92,7 +94,7 @@ class Episodes:
         Along the path asked for, so that turning and changes of direction cost nothing; standing and commands
         slower than `slow` m/s by tracking. What a fall left undone counts as not followed.
         """
-        path = self.followed / self.asked.clamp(min=1e-6)
+        path = (self.followed / self.asked.clamp(min=1e-6)).nan_to_num()  # a robot may have diverged
         score = torch.where(self.asked > slow * self.time, path, self.tracked)
         return torch.where(self.fell, score * (self.time / self.limit), score)
 
@@ -207,13 +209,13 @@ def make_curriculum(cfg: CurriculumConfig, levels: int, shapes: int, device: tor
 class Game(Curriculum):
     """The paper's rule, as published (Rudin et al. 2021, section 3.2, and its code).
 
-    Half a tile (4 m) from the start: up. Less than half of what the last command asks for in a whole episode:
-    down, although commands change, robots turn, and some episodes are short.
+    Further than half a tile from its centre: up. Less than half of what the last command asks for in a whole
+    episode: down, although commands change, robots turn, and some episodes are short.
     """
 
     def next_levels(self, episodes: Episodes, done: Tensor, random: Tensor) -> Tensor:
         """See `Curriculum`."""
-        up = episodes.distance > 4.0
+        up = episodes.distance > 0.5 * episodes.tile_size
         down = episodes.distance < 0.5 * episodes.last_speed * episodes.limit
         return self._moved(episodes.level, up, down, random)
 

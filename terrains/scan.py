@@ -42,6 +42,11 @@ class ScanConfig:
                 raise ValueError(
                     f"env.scan.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}"
                 )
+            steps = (high - low) / self.spacing
+            if not abs(steps - round(steps)) < 1e-3:  # else the points would not lie as far left as right
+                raise ValueError(
+                    f"env.scan.{name} must be a whole number of spacings ({self.spacing} m) long, not {low} {high}"
+                )
         if abs(self.y[0] + self.y[1]) > 1e-6:
             raise ValueError(f"env.scan.y must reach as far left as right, not {self.y[0]} {self.y[1]}")
         if not 0.0 <= self.dropout <= 1.0:

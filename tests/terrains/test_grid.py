@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from terrains.grid import Terrain, TerrainConfig, build_terrain, load_terrain, single_terrain
+from terrains.grid import (
+    Terrain,
+    TerrainConfig,
+    build_terrain,
+    lay_out,
+    load_terrain,
+    make_terrain,
+    single_terrain,
+)
 
 SMALL = TerrainConfig(
     proportions={"pit": 0.5, "stairs_down": 0.25, "flat": 0.25}, levels=3, columns=4, border=2.0
@@ -105,3 +113,51 @@ def test_bad_files_get_one_sentence(tmp_path: Path) -> None:
 def test_bad_configurations_get_one_sentence(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_terrain(dataclasses.replace(SMALL, **change))
+
+
+def test_spacing_is_level_ground_between_tiles() -> None:
+    cfg = dataclasses.replace(SMALL, spacing=1.5)
+    near, far = build_terrain(SMALL), build_terrain(cfg)
+    assert far.ground.heights.shape == (3 * 80 + 2 * 15 + 40, 4 * 80 + 3 * 15 + 40)
+    for level in range(3):
+        for column in range(4):
+            x, y, z = far.origins[level, column]
+            assert (x, y) == pytest.approx((9.5 * level + 4.0, 9.5 * column + 4.0))
+            assert z == near.origins[level, column, 2]
+            i, j, k, m = 20 + 80 * level, 20 + 80 * column, 20 + 95 * level, 20 + 95 * column
+            tile = near.ground.heights[i : i + 80, j : j + 80]
+            assert np.array_equal(far.ground.heights[k : k + 80, m : m + 80], tile)
+    assert not far.ground.heights[100:115].any() and not far.ground.heights[:, 100:115].any()
+
+
+def test_every_tile_is_made_for_its_place() -> None:
+    names = ["a", "b", "a"]
+    calls = []
+
+    def tile(level: int, column: int, name: str) -> np.ndarray:
+        calls.append((level, column, name))
+        return np.full((80, 80), 10.0 * level + column)
+
+    terrain = lay_out(SMALL, np.array([0.2, 0.7]), names, tile)
+    assert calls == [(i, j, names[j]) for i in range(2) for j in range(3)]
+    assert terrain.origins[..., 2].tolist() == [[0.0, 1.0, 2.0], [10.0, 11.0, 12.0]]
+    assert terrain.difficulties.tolist() == [0.2, 0.7] and terrain.shapes == ["a", "b"]
+    x, y, z = terrain.origins[1, 2]
+    assert height(terrain, x, y) == z and height(terrain, x - 3.9, y + 3.9) == z
+
+
+def test_the_configuration_chooses_the_ground(tmp_path: Path) -> None:
+    np.save(tmp_path / "map.npy", np.full((30, 50), 0.25))
+    assert make_terrain(TerrainConfig()) is None
+    tiles = make_terrain(dataclasses.replace(SMALL, type="tiles"))
+    assert tiles is not None and tiles.origins.shape == (3, 4, 3)
+    tile = make_terrain(TerrainConfig(type="tile", shape="pit", difficulty=0.5, border=1.0))
+    assert tile is not None and tile.column_shapes == ["pit"] and tile.origins[0, 0, 2] == -0.5
+    file = make_terrain(
+        TerrainConfig(type="file", file=str(tmp_path / "map.npy"), file_scale=2.0, border=1.0)
+    )
+    assert file is not None and file.origins[0, 0].tolist() == pytest.approx([1.5, 2.5, 0.5])
+    with pytest.raises(ValueError, match="'pitt'.*Did you mean pit"):
+        make_terrain(TerrainConfig(type="tile", shape="pitt"))
+    with pytest.raises(ValueError, match="cannot be read"):
+        make_terrain(TerrainConfig(type="file"))
