@@ -178,7 +178,11 @@ def test_robots_stand_on_the_tiles_that_they_are_counted_for(monkeypatch: pytest
     away = env.engine.base_pos - course.origins()
     assert away[:, :2].abs().max() < 0.3 and (away[:, 2] - 0.6).abs().max() < 0.1
     assert yaw_of(env.engine.base_quat).std() > 1.0, "in all directions"
-    assert not env.cfg.noise.enabled and (env.friction == 1.0).all() and not env.added_base_mass.any()
+    assert (
+        not env.cfg.noise.enabled
+        and (env.randomised["friction"] == 1.0).all()
+        and not env.randomised["added_base_mass"].any()
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,6 @@ def test_sources_that_are_not_python_are_packaged() -> None:
         path
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".cpp", ".h", ".xml")
+        if path.suffix in (".cpp", ".h", ".xml", ".pt")
     }
     assert read == packaged and any(path.name == "scan.cpp" for path in read)
