@@ -11,19 +11,19 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.actuators import Actuator, actuation
+from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
-from envs.observations import SCAN_LEVEL
-from envs.randomisation import RANDOMISED, differing, give_constants, push_force, push_velocity, randomise
+from envs.perception import Perception
+from envs.pushes import Pushes
+from envs.randomisation import RANDOMISED, differing, give_constants, randomise
 from envs.rewards import ang_vel_error, lin_vel_error
-from envs.state import RobotState, gravity_in_base, rotate_inverse, yaw_of
+from envs.state import RobotState, gravity_in_base, rotate_inverse
 from envs.symmetry import mirror_joints, mirror_observation
 from physics import make_engine
 from robots.config import match, matching
-from terrains.curriculum import CommandCurriculum
 from terrains.grid import Terrain, make_terrain
-from terrains.ground import Ground, HeightField, Plane
-from terrains.scan import HeightScan
+from terrains.ground import Ground, Plane
 
 
 class LeggedEnv(gym.vector.VectorEnv):
@@ -97,8 +97,12 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._make_buffers()
         self.course = self._make_course(terrain) if terrain else None
         """Where robots are on the map, None without one."""
-        self._make_scan(ground, num_threads)
-        self.command_curriculum = self._make_command_curriculum() if cfg.commands.curriculum else None
+        self.perception = Perception(cfg.scan, ground, self.engine, self.step_dt, num_threads, self._buffer)
+        self.commands = Commands(
+            cfg.commands, self.step_dt, self.max_episode_length, self._buffer, self._buffers
+        )
+        self.command, self.heading_target = self.commands.command, self.commands.heading_target
+        self.pushes = Pushes(cfg.randomisation, self.step_dt, self._buffer, self._uniform)
         self.actuator = Actuator(cfg, self.engine, self._buffers, self._uniform)
         self.state = self._make_state()
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
@@ -140,17 +144,12 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _make_buffers(self) -> None:
         joints, feet = self.num_actions, len(self._feet)
-        self.command = self._buffer("command", 3)
-        self.heading_target = self._buffer("heading_target")
         self.action = self._buffer("action", joints)
         self.previous_action = self._buffer("previous_action", joints)
         self.previous_joint_vel = self._buffer("previous_joint_vel", joints)
         self.feet_air_time = self._buffer("feet_air_time", feet)
         self.feet_down = self._buffer("feet_down", feet, dtype=torch.bool)
         self.episode_length = self._buffer("episode_length", dtype=torch.int64)
-        self.push_countdown = self._buffer("push_countdown", dtype=torch.int64)
-        self.force_countdown = self._buffer("force_countdown", dtype=torch.int64)
-        self.pushing_force = self._buffer("pushing_force", 2)
         columns: dict[str, tuple[int, ...]] = {"robot": (), "side": (2,), "axis": (3,), "joint": (joints,)}
         self.randomised = {
             name: self._buffer(name, *columns[entry.per]) for name, entry in RANDOMISED.items()
@@ -165,23 +164,6 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._buffers |= {f"curriculum_{k}": tensor for k, tensor in course.curriculum.buffers.items()}
         return course
 
-    def _make_command_curriculum(self) -> CommandCurriculum:
-        cfg = self.cfg.commands
-        curriculum = CommandCurriculum(cfg.lin_vel_x, cfg.max_lin_vel_x, self.max_episode_length, self.device)
-        self._buffers |= {f"command_curriculum_{k}": tensor for k, tensor in curriculum.buffers.items()}
-        return curriculum
-
-    def _make_scan(self, ground: Ground, num_threads: int) -> None:
-        cfg, n = self.cfg.scan, self.num_envs
-        count = cfg.shape[0] * cfg.shape[1]
-        self._scan = HeightScan(cfg, ground, self.device, num_threads or torch.get_num_threads())
-        self._heights = torch.zeros(n, count, device=self.device)
-        delay = round(cfg.delay / self.step_dt)
-        self._past_heights = self._buffer("past_heights", delay + 1, count) if delay else None
-        self._dropped = torch.zeros_like(self._heights) if cfg.dropout else None
-        self._perfect_scan = self._past_heights is None and self._dropped is None
-        self._scan_needed = isinstance(ground, HeightField) or not self._perfect_scan
-
     def _make_state(self) -> RobotState:
         engine, zeros = self.engine, torch.zeros_like
         return RobotState(
@@ -194,8 +176,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             penalised=self._penalised,
             base_pos=engine.base_pos,
             base_quat=engine.base_quat,
-            height_scan=self._heights if self._perfect_scan else zeros(self._heights),
-            ground_height=torch.zeros(self.num_envs, device=self.device),
+            height_scan=self.perception.height_scan,
+            ground_height=self.perception.ground_height,
             base_lin_vel=zeros(engine.base_lin_vel),
             base_ang_vel=engine.base_ang_vel,
             projected_gravity=zeros(engine.base_pos),
@@ -271,14 +253,11 @@ class LeggedEnv(gym.vector.VectorEnv):
         if self.cfg.init.random_first_episode:
             start = self._uniform((0.0, float(self.max_episode_length)))
             self.episode_length.copy_(start.long())
-        self._start_countdown(self.push_countdown, self.cfg.randomisation.push_interval)
-        if self._pushing_forces:
-            self._start_countdown(self.force_countdown, self.cfg.randomisation.push_force_interval)
-            self.engine.base_wrench.zero_()
-        self._draw_commands(self._all)
+        self.pushes.start(self.engine)
+        self.commands.draw(self._all, self._uniform)
         self._refresh_reset()
-        self._draw_dropped()
-        self._perceive(self._all, new=True)
+        self.perception.draw_holes(self.generator)
+        self._look(self._all, new=True)
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._obs)
         return {"policy": self._obs, "critic": self._obs}, {}
@@ -332,18 +311,19 @@ class LeggedEnv(gym.vector.VectorEnv):
             log |= {"Episode/success": share @ succeeded.float(), "Episode/left_map": share @ left.float()}
             log |= self.course.log()
 
-        if self.command_curriculum:
+        if self.commands.curriculum:
             index = list(self.reward_terms).index("tracking_lin_vel")
             best = self.reward_terms["tracking_lin_vel"].weight * self.cfg.episode_length
-            self.command_curriculum.update(self.episode_sums[:, index] / best, done)
-            log["Curriculum/max_lin_vel_x"] = self.command_curriculum.range[1].clone()
+            self.commands.curriculum.update(self.episode_sums[:, index] / best, done)
+            log["Curriculum/max_lin_vel_x"] = self.commands.curriculum.range[1].clone()
 
         self.feet_air_time.mul_(~state.foot_contact)
         self._reset_robots(done)
-        self._update_commands()
-        self._push()
+        # a robot just reset, whose episode has no steps yet, is due for a command too
+        self.commands.draw(self.episode_length % self.commands.period == 0, self._uniform)
+        self.pushes.step(self.engine)
         self._refresh_reset()
-        self._perceive(done, new=True)
+        self._look(done, new=True)
         self._observe(self._obs)
         info = {"final_obs": {"policy": self._final_obs, "critic": self._final_obs}, "log": log}
         return {"policy": self._obs, "critic": self._obs}, rewards, terminated, truncated, info
@@ -363,8 +343,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Quantities that several terms need, from the engine's tensors."""
         state, engine = self.state, self.engine
         self._refresh_reset()
-        self._draw_dropped()
-        self._perceive(self._all)
+        self.perception.draw_holes(self.generator)
+        self._look(self._all)
         down = engine.contact_force[:, self._feet, 2] > 1.0
         torch.logical_or(down, self.feet_down, out=state.foot_contact)
         self.feet_down.copy_(down)
@@ -380,35 +360,10 @@ class LeggedEnv(gym.vector.VectorEnv):
             state.projected_gravity.copy_(gravity / engine.nominal["gravity"].norm())
         else:
             state.projected_gravity.copy_(gravity_in_base(engine.base_quat))
-        if self.cfg.commands.heading:
-            error = self.heading_target - yaw_of(engine.base_quat)
-            error = torch.atan2(torch.sin(error), torch.cos(error))
-            self.command[:, 2] = (self.cfg.commands.heading_gain * error).clamp(-1.0, 1.0)
+        self.commands.follow_heading(engine.base_quat)
 
-    def _draw_dropped(self) -> None:
-        """Numbers in [0, 1) that say which points of the scan are not seen, once a step."""
-        if self._dropped is not None:
-            self._dropped.uniform_(0.0, 1.0, generator=self.generator)
-
-    def _perceive(self, mask: Tensor, new: bool = False) -> None:
-        """Look at the ground around the robots in `mask`; in a `new` episode there is no past to see late."""
-        if not self._scan_needed:
-            return
-        state, row = self.state, mask.unsqueeze(1)
-        self._scan(self.engine.base_pos, yaw_of(self.engine.base_quat), mask, self._heights)
-        torch.mean(self._heights, dim=1, out=state.ground_height)
-        seen, past = self._heights, self._past_heights
-        if past is not None:
-            older = (
-                seen.unsqueeze(1).expand_as(past) if new else torch.cat((seen.unsqueeze(1), past[:, :-1]), 1)
-            )
-            past.copy_(torch.where(row.unsqueeze(2), older, past))
-            seen = past[:, -1]
-        if self._dropped is not None:
-            level = state.base_pos[:, 2:] - SCAN_LEVEL
-            seen = torch.where(self._dropped < self.cfg.scan.dropout, level, seen)
-        if not self._perfect_scan:
-            state.height_scan.copy_(seen)
+    def _look(self, mask: Tensor, new: bool = False) -> None:
+        self.perception.look(self.engine.base_pos, self.engine.base_quat, mask, new)
 
     def _rewards(self) -> tuple[Tensor, Tensor]:
         """Total [N] and weighted terms [N, R] of this step."""
@@ -480,57 +435,11 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.actuator.reset(mask)
         for buffer in (self.action, self.previous_action, self.previous_joint_vel, self.feet_air_time):
             buffer.masked_fill_(column, 0.0)
-        self.pushing_force.masked_fill_(column, 0.0)
+        self.pushes.end(mask)
         self.state.joint_acc.masked_fill_(column, 0.0)
         self.feet_down.masked_fill_(column, False)
         self.episode_sums.masked_fill_(column, 0.0)
         self.episode_length.masked_fill_(mask, 0)
-
-    def _update_commands(self) -> None:
-        """New commands for robots whose time has come, which includes those just reset."""
-        period = round(self.cfg.commands.resampling_time / self.step_dt)
-        self._draw_commands(self.episode_length % period == 0)
-
-    def _draw_commands(self, mask: Tensor) -> None:
-        """New commands for the robots in `mask`."""
-        cfg = self.cfg.commands
-        sample = self._uniform((0.0, 1.0), 3)
-        forward = self.command_curriculum.range.unbind() if self.command_curriculum else cfg.lin_vel_x
-        for column, (low, high) in enumerate((forward, cfg.lin_vel_y, cfg.ang_vel_yaw)):
-            sample[:, column].mul_(high - low).add_(low)
-        sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
-        self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))
-        if cfg.heading:
-            target = self._uniform((-torch.pi, torch.pi))
-            self.heading_target.copy_(torch.where(mask, target, self.heading_target))
-
-    def _push(self) -> None:
-        cfg = self.cfg.randomisation
-        if cfg.push_interval > 0.0 and (cfg.push_velocity > 0.0 or cfg.push_ang_vel > 0.0):
-            due = self._count_down(self.push_countdown, cfg.push_interval)
-            push_velocity(cfg, self.engine, due, self._uniform)
-        if self._pushing_forces:
-            due = self._count_down(self.force_countdown, cfg.push_force_interval)
-            push_force(cfg, self.pushing_force, due, self._uniform)
-            interval, duration = cfg.push_force_interval, cfg.push_force_duration
-            over = round(interval / self.step_dt) - round(duration / self.step_dt)
-            going_on = (self.force_countdown > over).unsqueeze(1)
-            self.engine.base_wrench[:, :2] = torch.where(going_on, self.pushing_force, 0.0)
-
-    @property
-    def _pushing_forces(self) -> bool:
-        return self.cfg.randomisation.push_force > 0.0 and self.cfg.randomisation.push_force_interval > 0.0
-
-    def _start_countdown(self, countdown: Tensor, interval: float) -> None:
-        """Steps until each robot's first push, spread over an interval (s)."""
-        countdown.copy_(self._uniform((1.0, float(round(interval / self.step_dt) + 1))).long())
-
-    def _count_down(self, countdown: Tensor, interval: float) -> Tensor:
-        """Another step; returns whose time has come, bool [N], and starts their next interval (s)."""
-        countdown -= 1
-        due = countdown <= 0
-        countdown.masked_fill_(due, round(interval / self.step_dt))
-        return due
 
     # ------------------------------------------------------------------ exact continuation
 
@@ -553,7 +462,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.engine.load_state_dict(state["engine"])
         self._obs.copy_(state["obs"])
         self._refresh_reset()
-        self._scan(self.engine.base_pos, yaw_of(self.engine.base_quat), self._all, self._heights)
+        self.perception.recall(self.engine.base_pos, self.engine.base_quat)
 
     def get_observations(self) -> dict[str, Tensor]:
         """The observations last returned by `reset` or `step`."""

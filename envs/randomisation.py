@@ -1,4 +1,4 @@
-"""What makes robots differ from one another, and what pushes them.
+"""What makes robots differ from one another.
 
 Every entry of `RANDOMISED` draws a number (or one per axis or joint) for each robot from the range of the same
 name in `RandomisationConfig`. A new randomisation is an entry here and a field there.
@@ -151,21 +151,3 @@ def apply(names: list[str], engine: Engine, values: dict[str, Tensor], mask: Ten
             params[entry.target] = value
     if params:
         engine.set_params(mask, **params)
-
-
-def push_velocity(cfg: RandomisationConfig, engine: Engine, mask: Tensor, uniform: Uniform) -> None:
-    """Set the base velocities of the robots in `mask`: horizontal ones, and rates where asked for."""
-    linear, angular = engine.base_lin_vel, engine.base_ang_vel
-    if cfg.push_velocity > 0.0:
-        horizontal = uniform((-cfg.push_velocity, cfg.push_velocity), 2)
-        linear = torch.cat((horizontal, linear[:, 2:]), dim=1)
-    if cfg.push_ang_vel > 0.0:
-        angular = uniform((-cfg.push_ang_vel, cfg.push_ang_vel), 3)
-    engine.set_base_velocity(mask, linear, angular)
-
-
-def push_force(cfg: RandomisationConfig, force: Tensor, mask: Tensor, uniform: Uniform) -> None:
-    """New forces (world, N, [N, 2], in place) for the robots in `mask`, in random horizontal directions."""
-    direction = uniform((-math.pi, math.pi))
-    new = cfg.push_force * torch.stack((direction.cos(), direction.sin()), dim=1)
-    force.copy_(torch.where(mask.unsqueeze(1), new, force))

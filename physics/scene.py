@@ -17,6 +17,7 @@ from robots.config import RobotConfig, match, matching
 from terrains.ground import Ground, HeightField
 
 Actuation = Literal["position", "torque"]
+_STEPS_TO_RECOVER = 2  # physics steps; time constant of contacts on height fields, MuJoCo's smallest
 _BASE = 0.3  # thickness of a height field below its lowest point, m: what comes in fast must not pass through
 
 
@@ -108,6 +109,11 @@ def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
         geom.type = mujoco.mjtGeom.mjGEOM_HFIELD
         geom.hfieldname = "ground"
         geom.pos = _add_height_field(spec, ground)
+        # In contacts as soft as MuJoCo's default (0.02 s) a fast foot sinks until its centre is below the surface,
+        # and MuJoCo's height field then pushes it sideways out of neighbouring triangles: it is stuck.
+        for touching in spec.geoms:
+            if touching.contype:
+                touching.solref = [_STEPS_TO_RECOVER * spec.option.timestep, 1.0]
 
 
 def _add_height_field(spec: mujoco.MjSpec, ground: HeightField) -> list[float]:

@@ -114,7 +114,7 @@ def test_command_curriculum_widens_the_range_when_robots_follow_it() -> None:
     cfg.commands.lin_vel_x, cfg.commands.curriculum, cfg.commands.max_lin_vel_x = (-0.5, 0.5), True, 1.2
     cfg.commands.resampling_time, cfg.episode_length = 0.1, 0.2
     env = make(cfg, 256)
-    curriculum = env.command_curriculum
+    curriculum = env.commands.curriculum
     assert curriculum is not None
     good, poor = torch.full((256,), 0.9), torch.full((256,), 0.7)
     done = torch.ones(256, dtype=torch.bool)
@@ -137,8 +137,8 @@ def test_command_curriculum_widens_the_range_when_robots_follow_it() -> None:
     assert 1.1 < fastest <= 1.2 and info["log"]["Curriculum/max_lin_vel_x"] == pytest.approx(1.2)
     twin = make(cfg, 256, seed=5)
     twin.load_state_dict(env.state_dict())
-    assert twin.command_curriculum is not None and torch.equal(
-        twin.command_curriculum.range, curriculum.range
+    assert twin.commands.curriculum is not None and torch.equal(
+        twin.commands.curriculum.range, curriculum.range
     )
 
 

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from envs import LeggedEnv
 from envs.actuators import Actuator, NetDrive
+from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
-from terrains.curriculum import Curriculum
+from envs.perception import Perception
+from envs.pushes import Pushes
+from terrains.curriculum import CommandCurriculum, Curriculum
 from terrains.scan import HeightScan
 from tests.envs.common import calm, lively, make, random_actions, reference, rugged, varied
 
@@ -27,8 +30,8 @@ CONSTANTS = {
     "_feet",
     "_obs_noise",
     "_penalised",
-    "_scan._heights",
-    "_scan.points",
+    "perception.scan._heights",
+    "perception.scan.points",
     "action_mirror.0",
     "action_mirror.1",
     "actuator.neutral",
@@ -51,11 +54,13 @@ CONSTANTS = {
 """Tensors that never change."""
 
 RECOMPUTED = {
-    "_dropped",
     "_final_obs",
-    "_heights",
     "_noise",
     "_obs",
+    "perception.dropped",
+    "perception.ground_height",
+    "perception.height_scan",
+    "perception.heights",
     "state.base_lin_vel",
     "state.first_contact",
     "state.foot_contact",
@@ -67,7 +72,18 @@ RECOMPUTED = {
 }
 """Tensors that every step computes anew before it looks at them."""
 
-PARTS = (LeggedEnv, Actuator, NetDrive, Course, Curriculum, HeightScan)
+PARTS = (
+    LeggedEnv,
+    Actuator,
+    NetDrive,
+    Course,
+    Curriculum,
+    HeightScan,
+    Perception,
+    Commands,
+    Pushes,
+    CommandCurriculum,
+)
 """Objects whose attributes may hold tensors."""
 
 

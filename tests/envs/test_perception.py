@@ -117,9 +117,9 @@ def test_dropout_hides_a_share_of_the_points_anew_every_step() -> None:
         assert (one & other).float().mean() == pytest.approx(0.09, abs=0.03)
     level = env.state.base_pos[:, 2:] - 0.5
     shown = env.state.height_scan != level
-    env._perceive(env._all, new=True)
+    env._look(env._all, new=True)
     assert torch.equal(env.state.height_scan != level, shown), "and once a step only"
-    assert torch.equal(env.state.height_scan[shown], env._heights[shown])
+    assert torch.equal(env.state.height_scan[shown], env.perception.heights[shown])
 
 
 def test_all_dropped_is_level_ground_on_a_map_and_on_a_plane() -> None:
@@ -157,7 +157,7 @@ def test_a_mirrored_robot_on_a_mirrored_map_sees_the_mirrored_scan() -> None:
         env.reset()
         place(env, pos * torch.tensor([1.0, sign, 1.0]), sign * yaw)
         env._refresh_reset()
-        env._perceive(env._all, new=True)
+        env._look(env._all, new=True)
         seen.append(
             env.set_commands(torch.tensor([[0.4, sign * 0.3, sign * 0.2]]).expand(6, 3))["policy"].clone()
         )

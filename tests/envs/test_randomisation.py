@@ -241,8 +241,8 @@ def test_pushes_come_at_their_interval_and_not_together() -> None:
 
 def test_a_push_sets_the_horizontal_velocity_alone() -> None:
     env, twin = make(pushing(1.0), 8), make(calm(), 8)
-    env.push_countdown.fill_(100)
-    env.push_countdown[3] = 1
+    env.pushes.countdown.fill_(100)
+    env.pushes.countdown[3] = 1
     actions = random_actions(env, 1)[0]
     obs, *_ = env.step(actions)
     twin.step(actions)
@@ -253,7 +253,7 @@ def test_a_push_sets_the_horizontal_velocity_alone() -> None:
     assert torch.equal(a.base_lin_vel[others], b.base_lin_vel[others])
     assert torch.equal(a.base_lin_vel[pushed, 2], b.base_lin_vel[pushed, 2])
     assert (a.base_lin_vel[pushed, :2] != b.base_lin_vel[pushed, :2]).all()
-    assert env.push_countdown[3] == 50
+    assert env.pushes.countdown[3] == 50
     # the policy sees the push at once
     torch.testing.assert_close(obs["policy"][:, :3], 2.0 * env.state.base_lin_vel)
 
@@ -262,7 +262,7 @@ def test_a_push_may_turn_the_base_too() -> None:
     cfg = pushing(1.0, velocity=0.0)
     cfg.randomisation.push_ang_vel = 0.7
     env, twin = make(cfg, 32), make(calm(), 32)
-    env.push_countdown[:] = torch.where(torch.arange(32) < 16, 1, 100)
+    env.pushes.countdown[:] = torch.where(torch.arange(32) < 16, 1, 100)
     actions = random_actions(env, 1)[0]
     env.step(actions)
     twin.step(actions)
@@ -284,7 +284,7 @@ def forcing() -> EnvConfig:
 @pytest.mark.parametrize("engine", ["batched", "mujoco"])
 def test_a_push_by_force_gives_the_momentum_of_its_force_and_duration(engine: str) -> None:
     env, twin = make(forcing(), 16, engine=engine), make(calm(), 16, engine=engine)
-    env.force_countdown.fill_(1)
+    env.pushes.force_countdown.fill_(1)
     for each in (env, twin):  # far from the ground
         each.engine.write_state(
             each._all, torch.tensor([[0.0, 0.0, 9.0]] * 16), torch.tensor([[1.0, 0.0, 0.0, 0.0]] * 16),
@@ -297,7 +297,7 @@ def test_a_push_by_force_gives_the_momentum_of_its_force_and_duration(engine: st
         assert env.engine.base_wrench.any(1).all() == (step < 5)
     gained = momentum(env) - momentum(twin)
     torch.testing.assert_close(gained[:, :2].norm(dim=1), torch.full((16,), 60.0 * 0.1), rtol=1e-3, atol=0)
-    torch.testing.assert_close(gained[:, :2], 0.1 * env.pushing_force, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(gained[:, :2], 0.1 * env.pushes.force, rtol=1e-3, atol=1e-2)
     assert gained[:, 2].abs().max() < 1e-2
     assert gained[:, 0].min() < -3.0 and gained[:, 0].max() > 3.0 and gained[:, 1].min() < -3.0
 
@@ -326,10 +326,10 @@ def test_pushes_by_force_come_at_their_interval_not_together_and_end_with_the_ep
     assert (active[20:].sum(0) == 10).all(), "5 of every 20 steps"
     assert (starts.sum(1) > 0).sum() > 30, "spread over the interval"
     assert not env.engine.base_wrench[:, 2:].any()
-    robot = int(env.force_countdown.argmax())
+    robot = int(env.pushes.force_countdown.argmax())
     assert env.engine.base_wrench[robot].any()
     env.episode_length[robot] = env.max_episode_length
-    env.force_countdown[robot] = 19
+    env.pushes.force_countdown[robot] = 19
     env.step(actions)
     assert not env.engine.base_wrench[robot].any()
     env.reset()

@@ -1,0 +1,69 @@
+"""What the robots are told to do: velocity commands, drawn anew from time to time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from envs.config import CommandConfig
+from envs.state import yaw_of
+from terrains.curriculum import CommandCurriculum
+
+Uniform = Callable[..., Tensor]
+"""(bounds, *shape) -> random numbers [N, *shape], uniform in bounds."""
+
+
+class Commands:
+    """Commands of N robots."""
+
+    def __init__(
+        self,
+        cfg: CommandConfig,
+        step_dt: float,
+        episode_steps: int,
+        buffer: Callable[..., Tensor],
+        buffers: dict[str, Tensor],
+    ):
+        """Prepare; nothing is commanded yet.
+
+        Args:
+            cfg: ranges and options.
+            step_dt: duration of a policy step, s.
+            episode_steps: policy steps of a whole episode.
+            buffer: makes a registered tensor [N, ...] of a name.
+            buffers: all registered tensors.
+        """
+        self.cfg = cfg
+        self.period = round(cfg.resampling_time / step_dt)
+        """Policy steps between new commands."""
+        self.command = buffer("command", 3)
+        """vx, vy (m/s) and yaw rate (rad/s), base frame, [N, 3]."""
+        self.heading_target = buffer("heading_target")
+        """Where to head to, world frame, rad, [N]."""
+        self.curriculum: CommandCurriculum | None = None
+        if cfg.curriculum:
+            device = self.command.device
+            self.curriculum = CommandCurriculum(cfg.lin_vel_x, cfg.max_lin_vel_x, episode_steps, device)
+            buffers |= {f"command_curriculum_{k}": tensor for k, tensor in self.curriculum.buffers.items()}
+
+    def draw(self, mask: Tensor, uniform: Uniform) -> None:
+        """New commands for the robots in `mask`, bool [N]."""
+        cfg = self.cfg
+        sample = uniform((0.0, 1.0), 3)
+        forward = self.curriculum.range.unbind() if self.curriculum else cfg.lin_vel_x
+        for column, (low, high) in enumerate((forward, cfg.lin_vel_y, cfg.ang_vel_yaw)):
+            sample[:, column].mul_(high - low).add_(low)
+        sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
+        self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))
+        if cfg.heading:
+            target = uniform((-torch.pi, torch.pi))
+            self.heading_target.copy_(torch.where(mask, target, self.heading_target))
+
+    def follow_heading(self, base_quat: Tensor) -> None:
+        """Command the yaw rate that turns robots towards their heading; base to world, [N, 4]."""
+        if self.cfg.heading:
+            error = self.heading_target - yaw_of(base_quat)
+            error = torch.atan2(torch.sin(error), torch.cos(error))
+            self.command[:, 2] = (self.cfg.heading_gain * error).clamp(-1.0, 1.0)

@@ -1,0 +1,90 @@
+"""What the robots know of the ground around them: the height scan with its age and its holes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from envs.observations import SCAN_LEVEL
+from envs.state import yaw_of
+from physics import Engine
+from terrains.ground import Ground, HeightField
+from terrains.scan import HeightScan, ScanConfig
+
+
+class Perception:
+    """Height scans of N robots with P points each."""
+
+    def __init__(
+        self,
+        cfg: ScanConfig,
+        ground: Ground,
+        engine: Engine,
+        step_dt: float,
+        num_threads: int,
+        buffer: Callable[..., Tensor],
+    ):
+        """Prepare; nothing is seen yet.
+
+        Args:
+            cfg: points, delay and drop-out.
+            ground: what is looked at.
+            engine: the robots.
+            step_dt: duration of a policy step, s.
+            num_threads: threads on a CPU, 0 for torch's.
+            buffer: makes a registered tensor [N, ...] of a name.
+        """
+        self.cfg = cfg
+        count, device = cfg.shape[0] * cfg.shape[1], engine.device
+        self.scan = HeightScan(cfg, ground, device, num_threads or torch.get_num_threads())
+        self.heights = torch.zeros(engine.num_envs, count, device=device)
+        """World z of the ground at the points, m, [N, P]."""
+        delay = round(cfg.delay / step_dt)
+        # newest first
+        self._past = buffer("past_heights", delay + 1, count) if delay else None
+        self.dropped = torch.zeros_like(self.heights) if cfg.dropout else None
+        perfect = self._past is None and self.dropped is None
+        self._needed = isinstance(ground, HeightField) or not perfect
+        self.height_scan = self.heights if perfect else torch.zeros_like(self.heights)
+        """The same as robots perceive it, late and with holes."""
+        self.ground_height = torch.zeros(engine.num_envs, device=device)
+        """Mean world z of the ground around each robot, m, [N]."""
+
+    def draw_holes(self, generator: torch.Generator) -> None:
+        """Draw which points are not seen, once a step."""
+        if self.dropped is not None:
+            self.dropped.uniform_(0.0, 1.0, generator=generator)
+
+    def look(self, base_pos: Tensor, base_quat: Tensor, mask: Tensor, new: bool = False) -> None:
+        """Look at the ground around the robots in `mask`, bool [N].
+
+        Args:
+            base_pos: world frame, m, [N, 3].
+            base_quat: base to world, [N, 4].
+            mask: robots that look.
+            new: their episode begins: there is no past to see late.
+        """
+        if not self._needed:
+            return
+        self.scan(base_pos, yaw_of(base_quat), mask, self.heights)
+        torch.mean(self.heights, dim=1, out=self.ground_height)
+        seen, past = self.heights, self._past
+        if past is not None:
+            now = seen.unsqueeze(1)
+            older = now.expand_as(past) if new else torch.cat((now, past[:, :-1]), 1)
+            past.copy_(torch.where(mask[:, None, None], older, past))
+            seen = past[:, -1]
+        if self.dropped is not None:
+            seen = torch.where(self.dropped < self.cfg.dropout, base_pos[:, 2:] - SCAN_LEVEL, seen)
+        if self.height_scan is not self.heights:
+            self.height_scan.copy_(seen)
+
+    def recall(self, base_pos: Tensor, base_quat: Tensor) -> None:
+        """What robots saw last, from a restored state; without holes, which are drawn at every step."""
+        self.scan(
+            base_pos, yaw_of(base_quat), torch.ones_like(base_pos[:, 0], dtype=torch.bool), self.heights
+        )
+        if self.height_scan is not self.heights:
+            self.height_scan.copy_(self.heights if self._past is None else self._past[:, -1])
