@@ -22,8 +22,13 @@ class PolicyConfig:
     """Bounds of the standard deviation: it can neither vanish nor explode."""
     normalise_obs: bool = False
     """Normalise observations by their running mean and standard deviation."""
-    symmetry: Literal["none", "equivariant"] = "none"
-    """equivariant: weights tied so that a mirrored observation gives exactly the mirrored action."""
+    symmetry: Literal["none", "equivariant", "augmentation"] = "none"
+    """equivariant: weights tied so that a mirrored observation gives exactly the mirrored action.
+    augmentation: plain weights, and every sample counts again as seen in the mirror."""
+    recurrent: Literal["none", "lstm", "gru"] = "none"
+    """A memory before the MLP, of actor and critic each: for what a single observation does not show."""
+    recurrent_hidden: int = 128
+    """Hidden units of a memory."""
 
 
 @dataclass
@@ -96,6 +101,7 @@ class LearnerConfig:
             ("ppo.kl_half_life", ppo.kl_half_life + 1),
             ("policy.init_std", policy.init_std),
             ("policy.std_range", policy.std_range[0]),
+            ("policy.recurrent_hidden", policy.recurrent_hidden),
             ("save_interval", self.save_interval),
             *((f"policy.{kind}", min(getattr(policy, kind), default=1)) for kind in _HIDDEN),
         ):
@@ -106,6 +112,11 @@ class LearnerConfig:
                 raise ValueError(f"agent.{name} must lie between 0 and 1, not {value}")
         if not policy.std_range[0] <= policy.init_std <= policy.std_range[1]:
             raise ValueError(f"agent.policy.init_std {policy.init_std} lies outside {policy.std_range}")
+        if policy.symmetry == "augmentation" and policy.recurrent != "none":
+            raise ValueError(
+                "agent.policy.symmetry augmentation needs agent.policy.recurrent none; a recurrent policy can "
+                "be equivariant"
+            )
 
 
 _HIDDEN = ("actor_hidden", "critic_hidden")

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from algorithms.config import PolicyConfig
-
-Mirror = tuple[Tensor, Tensor]
-"""Index and sign, both [k]: `x[..., index] * sign` is x seen in a mirror."""
+from algorithms.memory import Memory, Mirror
 
 
 class Dense(nn.Module):
@@ -146,9 +144,16 @@ class MLP(nn.Module):
         sizes: tuple[int, ...],
         init: str,
         output_gain: float,
-        mirrors: tuple[Mirror, Mirror] | None = None,
+        mirrors: tuple[Mirror | None, Mirror] | None = None,
     ):
-        """Widths from input to output; `output_gain` scales orthogonal initial weights of the last layer."""
+        """Build the layers.
+
+        Args:
+            sizes: widths from input to output.
+            init: `orthogonal` or `default`, see `PolicyConfig`.
+            output_gain: scale of orthogonal initial weights of the last layer.
+            mirrors: of input and output, for an equivariant network; None for an input of swapped pairs.
+        """
         super().__init__()
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         last = len(pairs) - 1
@@ -237,7 +242,10 @@ class RunningNormaliser(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A Gaussian policy with state-independent standard deviation, and a value function."""
+    """A Gaussian policy with state-independent standard deviation, and a value function.
+
+    A hidden state is a tensor [N, S] each of actor and critic; it has no columns without a memory.
+    """
 
     def __init__(
         self,
@@ -247,6 +255,7 @@ class ActorCritic(nn.Module):
         cfg: PolicyConfig,
         obs_mirror: Mirror | None = None,
         action_mirror: Mirror | None = None,
+        critic_mirror: Mirror | None = None,
     ):
         """Build the networks.
 
@@ -255,25 +264,64 @@ class ActorCritic(nn.Module):
             num_critic_obs: columns C of the critic's observation.
             num_actions: columns A of the action.
             cfg: widths and options.
-            obs_mirror: mirror of both observations, needed by an equivariant network.
+            obs_mirror: mirror of the policy's observation, needed by `cfg.symmetry`.
             action_mirror: mirror of the action, likewise.
+            critic_mirror: mirror of the critic's observation; the policy's if not given.
 
         Raises:
-            ValueError: an equivariant network without mirrors, or with odd widths.
+            ValueError: symmetry without mirrors that fit, or an equivariant network of odd widths.
         """
         super().__init__()
-        actor_mirrors = critic_mirrors = None
-        if cfg.symmetry == "equivariant":
-            if obs_mirror is None or action_mirror is None or num_critic_obs != num_obs:
-                raise ValueError("agent.policy.symmetry equivariant needs an environment with mirror maps")
-            even = (torch.zeros(1, dtype=torch.long), torch.ones(1))
-            actor_mirrors, critic_mirrors = (obs_mirror, action_mirror), (obs_mirror, even)
+        mirrors = obs_mirror, action_mirror, critic_mirror or obs_mirror
+        if cfg.symmetry != "none":
+            sizes = [0 if mirror is None else len(mirror[0]) for mirror in mirrors]
+            if sizes != [num_obs, num_actions, num_critic_obs]:
+                raise ValueError(
+                    f"agent.policy.symmetry {cfg.symmetry} needs an environment with mirror maps of "
+                    f"{num_obs}, {num_actions} and {num_critic_obs} columns, not {sizes}"
+                )
+        self.mirrors = mirrors
+        """Mirrors of the policy's observation, the action and the critic's observation."""
         self.cfg = cfg
-        self.actor = MLP((num_obs, *cfg.actor_hidden, num_actions), cfg.init, 0.01, actor_mirrors)
-        self.critic = MLP((num_critic_obs, *cfg.critic_hidden, 1), cfg.init, 1.0, critic_mirrors)
+        self.num_obs = num_obs
+        even = (torch.zeros(1, dtype=torch.long), torch.ones(1))
+        self.actor_memory, self.actor = self._network(
+            num_obs, cfg.actor_hidden, num_actions, 0.01, obs_mirror, action_mirror
+        )
+        self.critic_memory, self.critic = self._network(
+            num_critic_obs, cfg.critic_hidden, 1, 1.0, mirrors[2], even
+        )
         self.log_std = nn.Parameter(torch.full((num_actions,), math.log(cfg.init_std)))
         self.obs_normaliser = RunningNormaliser(num_obs) if cfg.normalise_obs else None
         self.critic_normaliser = RunningNormaliser(num_critic_obs) if cfg.normalise_obs else None
+
+    def _network(
+        self,
+        inputs: int,
+        hidden: tuple[int, ...],
+        outputs: int,
+        gain: float,
+        first: Mirror | None,
+        last: Mirror | None,
+    ) -> tuple[Memory | None, MLP]:
+        """Memory, if any, and the MLP behind it."""
+        cfg, memory = self.cfg, None
+        tied = cfg.symmetry == "equivariant"
+        if cfg.recurrent != "none":
+            memory = Memory(inputs, cfg.recurrent_hidden, cfg.recurrent, first if tied else None)
+            inputs, first = cfg.recurrent_hidden, None
+        mirrors = (first, last) if tied and last is not None else None
+        return memory, MLP((inputs, *hidden, outputs), cfg.init, gain, mirrors)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether there is a memory."""
+        return self.actor_memory is not None
+
+    @property
+    def hidden_size(self) -> int:
+        """Columns S of a hidden state, 0 without a memory."""
+        return self.actor_memory.state_size if self.actor_memory is not None else 0
 
     def normalise(self, obs: Tensor) -> Tensor:
         """The actor's input, [..., O] -> [..., O]."""
@@ -284,19 +332,75 @@ class ActorCritic(nn.Module):
         return critic_obs if self.critic_normaliser is None else self.critic_normaliser(critic_obs)
 
     def mean(self, obs: Tensor) -> Tensor:
-        """Mean action, [..., O] -> [..., A]: the deterministic policy."""
+        """Mean action of a policy without memory, [..., O] -> [..., A]: the deterministic policy."""
+        if self.recurrent:
+            raise ValueError("a recurrent policy needs its hidden state: call the policy itself, or an Actor")
         return self.actor(self.normalise(obs))
 
-    def value(self, critic_obs: Tensor) -> Tensor:
-        """Value, [..., C] -> [...]."""
-        return self.critic(self.normalise_critic(critic_obs)).squeeze(-1)
+    def value(self, critic_obs: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Value, [..., C] -> [...]; a memory needs the critic's hidden state of the step before, [..., S]."""
+        x = self.normalise_critic(critic_obs)
+        if self.critic_memory is not None:
+            if hidden is None:
+                raise ValueError("the value of a recurrent policy needs the critic's hidden state")
+            x = self.critic_memory.output(self.critic_memory.step(x, hidden))
+        return self.critic(x).squeeze(-1)
 
-    def forward(self, obs: Tensor, hidden: tuple = ()) -> tuple[tuple[Tensor, Tensor], tuple]:
-        """Distribution (mean [N, A], standard deviation [A]) and the next hidden state, empty for an MLP."""
-        return (self.mean(obs), self.log_std.exp()), hidden
+    def forward(self, obs: Tensor, hidden: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """One step: distribution (mean [N, A], standard deviation [A]) and next hidden state [N, S].
+
+        Args:
+            obs: [N, O].
+            hidden: the actor's, [N, S]; zero for a new episode, and without columns without a memory.
+        """
+        x = self.normalise(obs)
+        if self.actor_memory is not None:
+            hidden = self.actor_memory.step(x, hidden)
+            x = self.actor_memory.output(hidden)
+        return (self.actor(x), self.log_std.exp()), hidden
+
+    def mean_sequence(self, obs: Tensor, hidden: Tensor, dones: Tensor) -> Tensor:
+        """Mean actions [T, N, A] of T steps, see `Memory.forward`."""
+        x = self.normalise(obs)
+        if self.actor_memory is not None:
+            x = self.actor_memory.output(self.actor_memory(x, hidden, dones))
+        return self.actor(x)
+
+    def value_sequence(self, critic_obs: Tensor, hidden: Tensor, dones: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [T, N] of T steps and the critic's hidden states after them [T, N, S]."""
+        x = self.normalise_critic(critic_obs)
+        states = hidden.expand(len(x), -1, -1)
+        if self.critic_memory is not None:
+            states = self.critic_memory(x, hidden, dones)
+            x = self.critic_memory.output(states)
+        return self.critic(x).squeeze(-1), states
 
     @torch.no_grad()
     def bound_std(self) -> None:
         """Keep the standard deviation in its range; called after every optimiser step."""
         low, high = self.cfg.std_range
         self.log_std.clamp_(math.log(low), math.log(high))
+
+
+class Actor:
+    """The deterministic policy together with what it remembers, for those who only act."""
+
+    def __init__(self, policy: ActorCritic):
+        """Act as `policy` does; its weights are looked at in every step."""
+        self.policy = policy
+        self._hidden: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, obs: Tensor) -> Tensor:
+        """Mean action of the next step, [N, O] -> [N, A]."""
+        if self._hidden is None:
+            self._hidden = obs.new_zeros(len(obs), self.policy.hidden_size)
+        (mean, _), self._hidden = self.policy(obs, self._hidden)
+        return mean
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Forget the episodes of the robots in `mask` (bool, [N]), or of all."""
+        if mask is None or self._hidden is None:
+            self._hidden = None
+        else:
+            self._hidden = self._hidden.masked_fill(mask.unsqueeze(1), 0.0)

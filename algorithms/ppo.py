@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,26 +105,28 @@ class PPO:
         """KL divergence that the learning rate is adapted to, a tensor on the device."""
         self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate, fused=True)
         self._rows = 0
-        self._native = native_gradients(policy, cfg) if device.type == "cpu" else None
+        by_sample = device.type == "cpu" and not policy.recurrent
+        self._native = native_gradients(policy, cfg) if by_sample else None
 
     def update(self, rollout: RolloutBuffer, generator: torch.Generator) -> dict[str, Tensor]:
         """One update; returns 0-d tensors for the log, of which `skipped` counts mini-batches left out."""
         cfg, policy = self.cfg, self.policy
         device = rollout.obs.device
-        samples = rollout.num_steps * rollout.num_envs
-        batch = samples // cfg.num_mini_batches
-        names = ["obs", "actions", "means", "log_probs", "values", "advantages", "returns"]
-        names += [] if rollout.critic_obs is rollout.obs else ["critic_obs"]
-        flat = {name: getattr(rollout, name).flatten(0, 1) for name in names}
-        if self._native:
-            self._native.begin(flat)
+        gradients: Callable[[Tensor, Tensor], Tensor]
+        if policy.recurrent:  # whole sequences: mini-batches are of robots
+            items, gradients = rollout.num_envs, partial(self._sequence_gradients, rollout)
         else:
-            self._allocate(flat, batch)
-        gradients = self._native or partial(self._gradients, flat)
+            flat = self._samples(rollout)
+            items, gradients = len(flat["obs"]), self._native or partial(self._gradients, flat)
+            if self._native:
+                self._native.begin(flat)
+            else:
+                self._allocate(flat, items // cfg.num_mini_batches)
+        batch = items // cfg.num_mini_batches
         old_log_std = policy.log_std.detach().clone()
         totals = torch.zeros(4, device=device)  # surrogate loss, value loss, KL, skipped
         for _ in range(cfg.num_epochs):
-            order = torch.randperm(samples, generator=generator, device=device)
+            order = torch.randperm(items, generator=generator, device=device)
             for k in range(cfg.num_mini_batches):
                 terms = gradients(order[k * batch : (k + 1) * batch], old_log_std)
                 skipped = self._apply(terms[2], terms.sum())
@@ -141,6 +144,20 @@ class PPO:
             "mean_noise_std": policy.log_std.detach().exp().mean(),
             "skipped": totals[3],
         }
+
+    def _samples(self, rollout: RolloutBuffer) -> dict[str, Tensor]:
+        """Every sample on its own, [S, ...]; with augmentation, behind them the same as seen in the mirror."""
+        names = ["obs", "actions", "means", "log_probs", "values", "advantages", "returns"]
+        names += [] if rollout.critic_obs is rollout.obs else ["critic_obs"]
+        flat = {name: getattr(rollout, name).flatten(0, 1) for name in names}
+        if self.policy.cfg.symmetry == "augmentation":
+            obs, action, critic_obs = self.policy.mirrors
+            mirrors = {"obs": obs, "actions": action, "means": action, "critic_obs": critic_obs}
+            for name, values in flat.items():
+                mirror = mirrors.get(name)
+                image = values if mirror is None else values[:, mirror[0]] * mirror[1]
+                flat[name] = torch.cat((values, image))
+        return flat
 
     def _allocate(self, flat: dict[str, Tensor], batch: int) -> None:
         """Buffers for a chunk of samples, unless they are there."""
@@ -196,6 +213,32 @@ class PPO:
         self._actor.finish()
         self._critic.finish()
         return terms
+
+    @torch.no_grad()
+    def _sequence_gradients(self, rollout: RolloutBuffer, robots: Tensor, old_log_std: Tensor) -> Tensor:
+        """As `_gradients`, through time: all steps of the robots with the given indices."""
+        policy, dones = self.policy, rollout.dones[:, robots]
+        with torch.enable_grad():
+            mean = policy.mean_sequence(rollout.obs[:, robots], rollout.actor_hidden[robots], dones)
+            critic_obs = rollout.critic_obs[:, robots]
+            value, _ = policy.value_sequence(critic_obs, rollout.critic_hidden[robots], dones)
+        loss = loss_gradients(
+            self.cfg,
+            mean.detach().flatten(0, 1),
+            policy.log_std.detach(),
+            value.detach().flatten(),
+            rollout.actions[:, robots].flatten(0, 1),
+            rollout.means[:, robots].flatten(0, 1),
+            old_log_std,
+            rollout.log_probs[:, robots].flatten(),
+            rollout.values[:, robots].flatten(),
+            rollout.advantages[:, robots].flatten(),
+            rollout.returns[:, robots].flatten(),
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        policy.log_std.grad = loss.log_std
+        torch.autograd.backward((mean, value), (loss.mean.view_as(mean), loss.value.view_as(value)))
+        return torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
 
     def _apply(self, kl: Tensor, losses: Tensor) -> Tensor:
         """Adapt the learning rate, clip, step; returns whether a gradient or loss was not finite (bool, 0-d)."""

@@ -22,6 +22,7 @@ class RolloutBuffer:
         num_critic_obs: int | None,
         num_actions: int,
         device,
+        hidden_size: int = 0,
     ):
         """Allocate; `num_critic_obs` is None where the critic sees what the policy sees."""
 
@@ -44,6 +45,10 @@ class RolloutBuffer:
         self.final_obs = zeros(self.slots, self.critic_obs.shape[-1])
         self.final_index = zeros(self.slots, dtype=torch.int64)
         self.final_used = zeros(self.slots)
+        self.actor_hidden = torch.zeros(num_envs, hidden_size, device=device)
+        """The actor's hidden states before the first step, [N, S]."""
+        self.critic_hidden = torch.zeros_like(self.actor_hidden)
+        """The critic's."""
 
     def add_outcome(
         self, step: int, rewards: Tensor, terminated: Tensor, truncated: Tensor, final_critic_obs: Tensor

@@ -28,11 +28,13 @@ class Environment(Protocol):
 
     num_envs: int
     num_obs: int
+    num_critic_obs: int
     num_actions: int
     step_dt: float
     device: torch.device
     obs_mirror: tuple[Tensor, Tensor]
     action_mirror: tuple[Tensor, Tensor]
+    critic_mirror: tuple[Tensor, Tensor]
 
     def reset(self, *, seed: int | None = None) -> tuple[Observations, dict[str, Any]]: ...
 
@@ -52,7 +54,13 @@ class NonFiniteError(RuntimeError):
 def make_policy(env: Environment, cfg: LearnerConfig) -> ActorCritic:
     """An `ActorCritic` that fits an environment."""
     policy = ActorCritic(
-        env.num_obs, env.num_obs, env.num_actions, cfg.policy, env.obs_mirror, env.action_mirror
+        env.num_obs,
+        env.num_critic_obs,
+        env.num_actions,
+        cfg.policy,
+        env.obs_mirror,
+        env.action_mirror,
+        env.critic_mirror,
     )
     return policy.to(env.device)
 
@@ -109,9 +117,19 @@ class Trainer:
 
     def _make_buffers(self) -> None:
         env, device = self.env, self.env.device
+        obs, hidden_size = env.get_observations(), self.policy.hidden_size
+        num_critic_obs = None if obs["critic"] is obs["policy"] else env.num_critic_obs
         self.rollout = RolloutBuffer(
-            self.cfg.ppo.num_steps, env.num_envs, env.num_obs, None, env.num_actions, device
+            self.cfg.ppo.num_steps,
+            env.num_envs,
+            env.num_obs,
+            num_critic_obs,
+            env.num_actions,
+            device,
+            hidden_size,
         )
+        self._actor_hidden = torch.zeros(env.num_envs, hidden_size, device=device)
+        self._critic_hidden = torch.zeros_like(self._actor_hidden)
         self._noise = torch.zeros(env.num_envs, env.num_actions, device=device)
         self._episode_return = torch.zeros(env.num_envs, device=device)
         self._episode_steps = torch.zeros(env.num_envs, device=device)
@@ -125,23 +143,29 @@ class Trainer:
         """Fill the rollout buffer; returns the environment's log, averaged over finished episodes."""
         rollout, policy, env = self.rollout, self.policy, self.env
         obs = env.get_observations()
-        log_std, std = policy.log_std, policy.log_std.exp()
+        rollout.actor_hidden.copy_(self._actor_hidden)
+        rollout.critic_hidden.copy_(self._critic_hidden)
+        hidden = self._actor_hidden
         log_sums: list[Tensor] = []
         names: list[str] = []
         self._finished.zero_()
         for step in range(rollout.num_steps):
             rollout.obs[step].copy_(obs["policy"])
-            mean = policy.mean(obs["policy"])
+            if rollout.critic_obs is not rollout.obs:
+                rollout.critic_obs[step].copy_(obs["critic"])
+            (mean, std), hidden = policy(obs["policy"], hidden)
             self._noise.normal_(generator=self.generator)
             actions = torch.addcmul(mean, self._noise, std)
             rollout.means[step].copy_(mean)
             rollout.actions[step].copy_(actions)
-            rollout.log_probs[step].copy_(log_prob(actions, mean, log_std))
+            rollout.log_probs[step].copy_(log_prob(actions, mean, policy.log_std))
             obs, rewards, terminated, truncated, info = env.step(actions)
             rollout.add_outcome(step, rewards, terminated, truncated, info["final_obs"]["critic"])
+            hidden = hidden * (1.0 - rollout.dones[step]).unsqueeze(1)
             self._count_episodes(rewards, rollout.dones[step])
             names = list(info["log"])
             log_sums.append(torch.stack(list(info["log"].values())))
+        self._actor_hidden.copy_(hidden)
         return self._average_log(names, torch.stack(log_sums))
 
     def _count_episodes(self, rewards: Tensor, dones: Tensor) -> None:
@@ -168,9 +192,13 @@ class Trainer:
     def evaluate_rollout(self) -> Tensor:
         """Values, time-out bootstrapping and advantages; returns the number of surplus time-outs."""
         rollout, policy, ppo = self.rollout, self.policy, self.cfg.ppo
-        rollout.values.copy_(policy.value(rollout.critic_obs))
-        surplus = rollout.bootstrap(policy.value(rollout.final_obs), ppo.gamma)
-        last = policy.value(self.env.get_observations()["critic"])
+        values, states = policy.value_sequence(rollout.critic_obs, rollout.critic_hidden, rollout.dones)
+        rollout.values.copy_(values)
+        steps = torch.arange(rollout.num_steps, device=states.device).unsqueeze(1)
+        final_values = policy.value(rollout.final_obs, states[steps, rollout.final_index])
+        surplus = rollout.bootstrap(final_values, ppo.gamma)
+        self._critic_hidden.copy_(states[-1] * (1.0 - rollout.dones[-1]).unsqueeze(1))
+        last = policy.value(self.env.get_observations()["critic"], self._critic_hidden)
         rollout.compute_advantages(last, ppo.gamma, ppo.lam)
         return surplus
 
@@ -286,6 +314,7 @@ class Trainer:
             "ppo": self.ppo.state_dict(),
             "env": self.env.state_dict(),
             "generator": self.generator.get_state(),
+            "hidden": [self._actor_hidden, self._critic_hidden],
             "counters": {
                 "episode_return": self._episode_return,
                 "episode_steps": self._episode_steps,
@@ -304,6 +333,9 @@ class Trainer:
         self.env.load_state_dict(state["env"])
         self.ppo.load_state_dict(state["ppo"])
         self.generator.set_state(state["generator"].cpu())
+        if self.policy.recurrent:
+            for mine, saved in zip((self._actor_hidden, self._critic_hidden), state["hidden"], strict=True):
+                mine.copy_(saved)
         self.iteration, self.train_time = state["iteration"], state["train_time"]
         self.evaluation, self.best_score = state["evaluation"], state["best_score"]
         self._episode_return.copy_(state["counters"]["episode_return"])

@@ -42,7 +42,9 @@ class ObservationTerm:
     noise: float
     """Half width of uniform noise, in the term's own unit."""
     mirror: str
-    """How it looks in the mirror: vector, axial, command, joints or scan (envs/symmetry.py)."""
+    """How it looks in the mirror: vector, axial, command, joints, feet, scan or scalar (envs/symmetry.py)."""
+    group: Literal["both", "policy", "critic"] = "both"
+    """Who sees it. With a term of one alone, the critic has an observation of its own, which is free of noise."""
 
 
 @dataclass
@@ -221,6 +223,8 @@ class EnvConfig:
     """Reward terms by name."""
     observations: dict[str, ObservationTerm] = field(default_factory=dict)
     """Observation terms by name, in order."""
+    clean_critic: bool = False
+    """Spare the critic the observation noise, even where it sees the same terms as the policy."""
     clip_observations: float = 100.0
     """Largest magnitude of an observation."""
     only_positive_rewards: bool = True
@@ -234,6 +238,15 @@ class EnvConfig:
     def step_dt(self) -> float:
         """Duration of a policy step, s."""
         return self.sim.timestep * self.sim.decimation
+
+    def terms_of(self, group: str) -> dict[str, ObservationTerm]:
+        """Observation terms that `policy` or `critic` sees, in order."""
+        return {name: term for name, term in self.observations.items() if term.group in ("both", group)}
+
+    @property
+    def own_critic(self) -> bool:
+        """Whether the critic has an observation of its own."""
+        return self.clean_critic or any(term.group != "both" for term in self.observations.values())
 
     def validate(self) -> None:
         """Check ranges; ValueError with one sentence that names the field."""
@@ -275,6 +288,9 @@ class EnvConfig:
         for name, (low, high) in pairs.items():
             if not low <= high:
                 raise ValueError(f"env.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}")
+        for group in ("policy", "critic"):
+            if self.observations and not self.terms_of(group):
+                raise ValueError(f"env.observations needs a term whose group is both or {group}")
         for name, value in (
             ("drive.delay", self.drive.delay[0]),
             ("drive.velocity_gain", self.drive.velocity_gain),

@@ -104,7 +104,8 @@ def evaluate(
 
     Args:
         env: the environment; it is reset.
-        act: deterministic policy, observations [N, O] -> actions [N, A].
+        act: deterministic policy, observations [N, O] -> actions [N, A]; if it has a method `reset(mask)`, that
+            is told whose episodes ended (bool, [N]; nothing for everyone's).
         seconds: length of the evaluation, s.
         segment: time between commands, s.
         limit: largest command, m/s, m/s, rad/s.
@@ -114,6 +115,8 @@ def evaluate(
     commands = sample_commands(n, seconds, segment, limit, seed).to(device)
     steps, per_segment = round(seconds / dt), round(segment / dt)
     env.reset(seed=seed)
+    forget = getattr(act, "reset", lambda mask=None: None)
+    forget()
     lin_errors, ang_errors = torch.zeros(steps, n, device=device), torch.zeros(steps, n, device=device)
     alive = torch.ones(n, device=device)
     feet = len(env.cfg.robot.feet)
@@ -127,7 +130,8 @@ def evaluate(
         command = commands[step // per_segment]
         if step % per_segment == 0:
             obs = env.set_commands(command)
-        obs, _, terminated, _, _ = env.step(act(obs["policy"]))
+        obs, _, terminated, truncated, _ = env.step(act(obs["policy"]))
+        forget(terminated | truncated)
         alive = alive * ~terminated
         state = env.state
         error = torch.where(

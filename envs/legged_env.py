@@ -32,8 +32,8 @@ class LeggedEnv(gym.vector.VectorEnv):
     `step` resets finished robots in the same step (`AutoresetMode.SAME_STEP`): the returned observation is
     the new episode's, `info["final_obs"]` holds the last one of the old (for robots that go on, it is the
     returned one but for a push and a new command). Observations are dicts: `policy` [N, O] and `critic`
-    [N, O]. All returned tensors are reused by the next step: clone what must last. Every mutable tensor is in
-    `state_dict()`.
+    [N, C], the same tensor unless `EnvConfig.own_critic`. All returned tensors are reused by the next step:
+    clone what must last. Every mutable tensor is in `state_dict()`.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -138,9 +138,12 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._fatal = indices(matching(robot.fatal_contacts, groups))
         index, sign = mirror_joints(robot, names)
         self.action_mirror = index.to(self.device), sign.to(self.device)
-        kinds = [term.mirror for term in self.cfg.observations.values()]
-        index, sign = mirror_observation(kinds, robot, names, self.cfg.scan.shape)
-        self.obs_mirror = index.to(self.device), sign.to(self.device)
+        self.obs_mirror, self.critic_mirror = (self._observation_mirror(g) for g in ("policy", "critic"))
+
+    def _observation_mirror(self, group: str) -> tuple[Tensor, Tensor]:
+        kinds = [term.mirror for term in self.cfg.terms_of(group).values()]
+        index, sign = mirror_observation(kinds, self.cfg.robot, self.joint_names, self.cfg.scan.shape)
+        return index.to(self.device), sign.to(self.device)
 
     def _make_buffers(self) -> None:
         joints, feet = self.num_actions, len(self._feet)
@@ -195,33 +198,50 @@ class LeggedEnv(gym.vector.VectorEnv):
             command=self.command,
             action=self.action,
             previous_action=self.previous_action,
+            friction=self.randomised["friction"],
+            added_base_mass=self.randomised["added_base_mass"],
             terminated=zeros(self._all),
         )
 
     def _make_spaces(self) -> None:
-        names, terms = self.cfg.observations.keys(), self.cfg.observations.values()
         with torch.no_grad():
-            widths = [term.func(self.state).shape[1] for term in terms]
-        self.obs_layout = dict(zip(names, widths, strict=True))
+            widths = {name: term.func(self.state).shape[1] for name, term in self.cfg.observations.items()}
+        self._groups = ("policy", "critic") if self.cfg.own_critic else ("policy",)
+        layouts = {g: {name: widths[name] for name in self.cfg.terms_of(g)} for g in ("policy", "critic")}
+        self.obs_layout = layouts["policy"]
         """Observation term -> number of columns, in order."""
-        self.num_obs = sum(widths)
-        scales: list[float] = []
-        for (name, term), width in zip(self.cfg.observations.items(), widths, strict=True):
-            if len(term.scale) not in (1, width):
-                raise ValueError(f"env.observations.{name}.scale needs 1 or {width} values, not {term.scale}")
-            scales += term.scale * (width if len(term.scale) == 1 else 1)
-        self.obs_scale = torch.tensor(scales, device=self.device)
-        noise = torch.cat([torch.full((w,), term.noise) for w, term in zip(widths, terms, strict=True)])
-        self._obs_noise = noise.to(self.device) * self.obs_scale * self.cfg.noise.level
-        self._obs = torch.zeros(self.num_envs, self.num_obs, device=self.device)
-        self._final_obs = torch.zeros_like(self._obs)
-        self._noise = torch.zeros_like(self._obs)
+        self.critic_obs_layout = layouts["critic"]
+        """The same of the critic's observation."""
+        self.num_obs, self.num_critic_obs = (sum(layout.values()) for layout in layouts.values())
+        self._obs_scales = {group: self._obs_scale(layouts[group]) for group in self._groups}
+        self.obs_scale = self._obs_scales["policy"]
+        noise = [torch.full((w,), self.cfg.observations[name].noise) for name, w in self.obs_layout.items()]
+        self._obs_noise = torch.cat(noise).to(self.device) * self.obs_scale * self.cfg.noise.level
+        self._obs, self._final_obs = self._zero_obs(), self._zero_obs()
+        self._noise = torch.zeros_like(self._obs["policy"])
         limit, clip = self.cfg.control.clip_actions, self.cfg.clip_observations
         self.single_action_space = gym.spaces.Box(-limit, limit, (self.num_actions,), np.float32)
-        box = gym.spaces.Box(-clip, clip, (self.num_obs,), np.float32)
-        self.single_observation_space = gym.spaces.Dict({"policy": box, "critic": box})
+        self.single_observation_space = gym.spaces.Dict(
+            {name: gym.spaces.Box(-clip, clip, obs.shape[1:], np.float32) for name, obs in self._obs.items()}
+        )
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
+
+    def _obs_scale(self, layout: dict[str, int]) -> Tensor:
+        """Factor of each column; ValueError where a term has a wrong number of them."""
+        scales: list[float] = []
+        for name, width in layout.items():
+            scale = self.cfg.observations[name].scale
+            if len(scale) not in (1, width):
+                raise ValueError(f"env.observations.{name}.scale needs 1 or {width} values, not {scale}")
+            scales += scale * (width if len(scale) == 1 else 1)
+        return torch.tensor(scales, device=self.device)
+
+    def _zero_obs(self) -> dict[str, Tensor]:
+        obs = torch.zeros(self.num_envs, self.num_obs, device=self.device)
+        own = self.cfg.own_critic
+        critic = torch.zeros(self.num_envs, self.num_critic_obs, device=self.device) if own else obs
+        return {"policy": obs, "critic": critic}
 
     def _randomise_robots(self, mask: Tensor) -> None:
         """Draw the differences of the robots in `mask` from the others."""
@@ -260,7 +280,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._look(self._all, new=True)
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._obs)
-        return {"policy": self._obs, "critic": self._obs}, {}
+        return self.get_observations(), {}
 
     def step(self, actions: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         """Advance every robot by one policy step.
@@ -293,9 +313,11 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._final_obs)
         # Physics that stopped being finite ends the episode; nothing of it reaches the learner.
-        bad = self.engine.bad | ~torch.isfinite(rewards + self._final_obs.sum(1))
+        sums = sum((self._final_obs[group].sum(1) for group in self._groups), start=rewards)
+        bad = self.engine.bad | ~torch.isfinite(sums)
         rewards = torch.where(bad, 0.0, rewards)
-        self._final_obs.masked_fill_(bad.unsqueeze(1), 0.0)
+        for group in self._groups:
+            self._final_obs[group].masked_fill_(bad.unsqueeze(1), 0.0)
         terminated = state.terminated | bad
         truncated = (self.episode_length >= self.max_episode_length) & ~terminated
         if self.course:
@@ -325,8 +347,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._refresh_reset()
         self._look(done, new=True)
         self._observe(self._obs)
-        info = {"final_obs": {"policy": self._final_obs, "critic": self._final_obs}, "log": log}
-        return {"policy": self._obs, "critic": self._obs}, rewards, terminated, truncated, info
+        info = {"final_obs": dict(self._final_obs), "log": log}
+        return self.get_observations(), rewards, terminated, truncated, info
 
     def set_commands(self, command: Tensor) -> dict[str, Tensor]:
         """Command all robots ([N, 3]: m/s, m/s, rad/s) until their next resampling; returns observations."""
@@ -379,13 +401,16 @@ class LeggedEnv(gym.vector.VectorEnv):
             total = total.clamp(min=0.0)
         return total + after_clip, terms
 
-    def _observe(self, out: Tensor) -> None:
-        torch.cat([term.func(self.state) for term in self.cfg.observations.values()], dim=1, out=out)
-        out.mul_(self.obs_scale)
-        if self.cfg.noise.enabled:
-            out.addcmul_(self._noise, self._obs_noise)
+    def _observe(self, out: dict[str, Tensor]) -> None:
+        columns = {name: term.func(self.state) for name, term in self.cfg.observations.items()}
         clip = self.cfg.clip_observations
-        out.clamp_(-clip, clip)
+        for group in self._groups:
+            obs = out[group]
+            torch.cat([columns[name] for name in self.cfg.terms_of(group)], dim=1, out=obs)
+            obs.mul_(self._obs_scales[group])
+            if group == "policy" and self.cfg.noise.enabled:
+                obs.addcmul_(self._noise, self._obs_noise)
+            obs.clamp_(-clip, clip)
 
     def _log(self, done: Tensor, terminated: Tensor, bad: Tensor) -> dict[str, Tensor]:
         finished = done.float()
@@ -449,7 +474,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             "buffers": {name: buffer.clone() for name, buffer in self._buffers.items()},
             "generator": self.generator.get_state(),
             "engine": self.engine.state_dict(),
-            "obs": self._obs.clone(),
+            "obs": self._obs["policy"].clone(),
+            "critic_obs": self._obs["critic"].clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -460,10 +486,11 @@ class LeggedEnv(gym.vector.VectorEnv):
             buffer.copy_(state["buffers"][name])
         self.generator.set_state(state["generator"].cpu())
         self.engine.load_state_dict(state["engine"])
-        self._obs.copy_(state["obs"])
+        self._obs["policy"].copy_(state["obs"])
+        self._obs["critic"].copy_(state.get("critic_obs", state["obs"]))
         self._refresh_reset()
         self.perception.recall(self.engine.base_pos, self.engine.base_quat)
 
     def get_observations(self) -> dict[str, Tensor]:
         """The observations last returned by `reset` or `step`."""
-        return {"policy": self._obs, "critic": self._obs}
+        return dict(self._obs)

@@ -48,3 +48,26 @@ def previous_action(state: RobotState) -> Tensor:
 def height_scan(state: RobotState) -> Tensor:
     """Height of a level 0.5 m below the base over the ground at the scan's points, in +-1, m, [N, P]."""
     return (state.base_pos[:, 2:] - SCAN_LEVEL - state.height_scan).clamp(-1.0, 1.0)
+
+
+# ---------------------------------------------------------------------- for the critic: no robot measures these
+
+
+def foot_contact(state: RobotState) -> Tensor:
+    """1 for a foot that pushes on the ground with more than 1 N, else 0, [N, F]."""
+    return (state.contact_force[:, state.feet, 2] > 1.0).float()
+
+
+def foot_force(state: RobotState) -> Tensor:
+    """Vertical force of the ground on each foot, N, [N, F]."""
+    return state.contact_force[:, state.feet, 2]
+
+
+def friction(state: RobotState) -> Tensor:
+    """Friction coefficient of the robot's contacts, [N, 1]."""
+    return state.friction.unsqueeze(1)
+
+
+def added_base_mass(state: RobotState) -> Tensor:
+    """Mass added to the base, kg, [N, 1]."""
+    return state.added_base_mass.unsqueeze(1)

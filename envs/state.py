@@ -73,6 +73,10 @@ class RobotState:
     """Action of this step, [N, A]."""
     previous_action: Tensor
     """Action of the step before, [N, A]."""
+    friction: Tensor
+    """Friction coefficient of the robot's contacts, [N]."""
+    added_base_mass: Tensor
+    """Mass added to the base, kg, [N]."""
     terminated: Tensor
     """Robot fell in this step, bool, [N]."""
 

@@ -20,6 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 from rich.console import Console
 from rich.table import Table
 
+from algorithms import Actor
 from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.terrain_test import AXES, PAPER, Cell, check_shapes, success_test
@@ -166,7 +167,7 @@ def measure(run: Run, flags: Flags, threads: int, push: bool) -> Evaluation:
     cfg = evaluation_config(copy.deepcopy(run.cfg.env), flags.seconds, push)
     env = LeggedEnv(cfg, flags.num_envs, flags.engine, run.cfg.device, threads, flags.seed)
     policy = load_policy(run, env)
-    return evaluate(env, policy.mean, flags.seconds, flags.segment, flags.limit, flags.seed)
+    return evaluate(env, Actor(policy), flags.seconds, flags.segment, flags.limit, flags.seed)
 
 
 def show(run: Run, results: dict[str, Evaluation]) -> None:

@@ -15,7 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mujoco
 
-from algorithms.export import INPUT, ONNX, OUTPUT, TORCHSCRIPT, ExportCheck, export_policy
+from algorithms.export import (
+    HIDDEN,
+    INPUT,
+    NEXT_HIDDEN,
+    ONNX,
+    OUTPUT,
+    TORCHSCRIPT,
+    ExportCheck,
+    export_policy,
+)
 from envs.config import ObservationTerm
 from envs.legged_env import LeggedEnv
 from physics.scene import contact_geoms
@@ -80,8 +89,13 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
 
 def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
     """Everything that a program needs to drive the robot with the exported policy, as plain values."""
-    cfg, metadata = run.cfg.env, run.content["metadata"]
+    cfg, metadata, memory = run.cfg.env, run.content["metadata"], ""
     robot, joints = cfg.robot, env.joint_names
+    if run.cfg.agent.policy.recurrent != "none":
+        memory = (
+            f" The policy has a memory: '{HIDDEN}' [batch, S] is zeros at the start of an episode, then the last "
+            f"'{NEXT_HIDDEN}'; the TorchScript module keeps it by itself until its reset() is called."
+        )
 
     def per_joint(patterns: dict[str, float]) -> list[float]:
         return [float(match(patterns, joint)) for joint in joints]
@@ -95,6 +109,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "default_joint_pos + action_scale * action, held for `decimation` physics steps; drive torque = "
             "stiffness * (target - position) - damping * velocity, limited to +-effort_limit, at every "
             "physics step. The previous action in the observation is the last output, zeros at the start."
+            + memory
         ),
         "units": "SI: m, s, rad, N m, kg; stiffness N m/rad, damping N m s/rad, policy_rate Hz.",
         "robot": robot.name,
@@ -116,7 +131,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "`scale` has one factor per column."
         ),
         "observations": [
-            _observation(name, term, env.obs_layout[name]) for name, term in cfg.observations.items()
+            _observation(name, cfg.observations[name], columns) for name, columns in env.obs_layout.items()
         ],
         "init_height": robot.init_height,
         "reset": {
@@ -146,7 +161,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         },
         "max_difference": check.max_difference,
         "golden": {
-            "description": "The trained policy gives `action` for `observation`.",
+            "description": "The trained policy gives `action` for `observation` at the start of an episode.",
             "observation": check.observation.tolist(),
             "action": check.action.tolist(),
         },

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+from algorithms import Actor
 from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import parse_flags
@@ -90,7 +91,7 @@ def main() -> int:
         cfg.init.base_position = 0.0  # the video puts the robots side by side
     env = LeggedEnv(cfg, flags.num_envs, "auto", "cpu", threads, flags.seed)
     policy = load_policy(run, env).to("cpu")
-    recording = record(env, policy.mean, commands, flags.seed)
+    recording = record(env, Actor(policy), commands, flags.seed)
     iteration = run.content["iteration"]
     print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})", flush=True)
     if flags.video:

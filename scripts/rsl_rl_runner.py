@@ -34,6 +34,10 @@ def check_supported(agent: LearnerConfig) -> None:
         raise ValueError(
             f"rsl_rl has no {agent.policy.symmetry} networks; give --agent.policy.symmetry none or --learner trot"
         )
+    if agent.policy.recurrent != "none":
+        raise ValueError(
+            "recurrent policies are trained by --learner trot only; give --agent.policy.recurrent none"
+        )
     bounds = tuple(agent.ppo.learning_rate_range)
     if agent.ppo.schedule == "adaptive" and bounds != LEARNING_RATE_RANGE:
         raise ValueError(

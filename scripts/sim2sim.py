@@ -36,8 +36,24 @@ _PER_JOINT = ("default_joint_pos", "stiffness", "damping", "effort_limit")
 _POSITIVE = ("action_scale", "timestep", "decimation", "init_height")
 
 
-Act = Callable[[np.ndarray], np.ndarray]
-"""Scaled observation [O] -> action [A]."""
+class Act:
+    """The policy in an ONNX session: scaled observation [O] -> action [A], with its memory, if it has one."""
+
+    def __init__(self, session: onnxruntime.InferenceSession):
+        """All inputs but the first are hidden states, which the outputs but the first follow."""
+        self._session, (self._feed, *self._memory) = session, session.get_inputs()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an episode."""
+        self._hidden = [np.zeros((1, feed.shape[1]), np.float32) for feed in self._memory]
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """See the class."""
+        hidden = {feed.name: value for feed, value in zip(self._memory, self._hidden, strict=True)}
+        feeds = {self._feed.name: obs.astype(np.float32)[None], **hidden}
+        action, *self._hidden = self._session.run(None, feeds)
+        return action[0]
 
 
 def load_policy(folder: Path) -> tuple[dict[str, Any], Act]:
@@ -65,12 +81,9 @@ def load_policy(folder: Path) -> tuple[dict[str, Any], Act]:
     expected = np.array(facts["golden"]["action"])
     try:
         session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
-        (feed,) = session.get_inputs()
-
-        def act(obs: np.ndarray) -> np.ndarray:
-            return session.run(None, {feed.name: obs.astype(np.float32)[None]})[0][0]
-
+        act = Act(session)
         difference = np.abs(act(np.array(facts["golden"]["observation"])) - expected)
+        act.reset()
     except Exception as error:  # onnxruntime raises many kinds
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{onnx_path} is damaged or does not fit {json_path.name} ({reason})") from error
@@ -308,6 +321,7 @@ def drive(folder: Path, mjcf: Path, seconds: float, commands: np.ndarray, seeds:
     try:
         for i, seed in enumerate(seeds):
             robot.reset(np.random.default_rng(seed))
+            act.reset()
             for step, command in enumerate(by_step[i]):
                 robot.command = command
                 fell[i], energy, distance = robot.step(act(robot.observe()))

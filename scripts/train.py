@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from algorithms import ActorCritic, Trainer
+from algorithms import Actor, ActorCritic, Trainer
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import RunConfig, load_config, parse, save_config
@@ -96,7 +96,7 @@ def make_evaluator(cfg: RunConfig, threads: int) -> Callable[[ActorCritic], dict
 
     def run(policy: ActorCritic) -> dict[str, float]:
         # commands change twice as often as in scripts/evaluate.py: reversals are what makes robots fall
-        figures = evaluate(env, policy.mean, cfg.agent.eval_seconds, segment=2.5, seed=cfg.seed)
+        figures = evaluate(env, Actor(policy), cfg.agent.eval_seconds, segment=2.5, seed=cfg.seed)
         return {name: getattr(figures, name) for name in ("lin_vel_error", "ang_vel_error", "falls", "score")}
 
     return run
@@ -145,6 +145,11 @@ def validate(cfg: RunConfig) -> None:
         raise ValueError(
             f"{samples} samples an iteration cannot make {cfg.agent.ppo.num_mini_batches} mini-batches; "
             "raise --num_envs"
+        )
+    if cfg.agent.policy.recurrent != "none" and cfg.num_envs < cfg.agent.ppo.num_mini_batches:
+        raise ValueError(
+            f"{cfg.num_envs} robots cannot make {cfg.agent.ppo.num_mini_batches} mini-batches of whole sequences, "
+            "as a recurrent policy needs them; raise --num_envs"
         )
     need, have = cfg.num_envs * BYTES_PER_ROBOT, _memory()
     if cfg.device == "cpu" and need > have:

@@ -83,16 +83,20 @@ def record(env: LeggedEnv, policy: Callable[[Tensor], Tensor], commands: Tensor,
 
     Args:
         env: the environment, reset here; it must not resample commands or end episodes by itself.
-        policy: observations [N, O] -> actions [N, A].
+        policy: observations [N, O] -> actions [N, A]; its method `reset(mask)`, if it has one, is told whose
+            episodes ended (bool, [N]; nothing for everyone's).
         commands: vx, vy (m/s) and yaw rate (rad/s) of each step, for all robots, [T, 3].
         seed: seed of the starting states and pushes.
     """
     env.reset(seed=seed)
+    forget = getattr(policy, "reset", lambda mask=None: None)
+    forget()
     engine, state, scale = env.engine, env.state, env.cfg.control.action_scale
     steps: list[dict[str, np.ndarray]] = []
     for command in commands.to(env.device):
         actions = policy(env.set_commands(command)["policy"])
-        _, _, terminated, _, _ = env.step(actions)
+        _, _, terminated, truncated, _ = env.step(actions)
+        forget(terminated | truncated)
         now = {
             "base_pos": engine.base_pos,
             "base_quat": engine.base_quat,

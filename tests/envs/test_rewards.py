@@ -62,6 +62,8 @@ def random_state(seed: int = 0) -> RobotState:
         command=normal(3) * torch.where(chance(1, share=0.3), 0.05, 1.0),
         action=normal(A),
         previous_action=normal(A),
+        friction=torch.rand(N, generator=random),
+        added_base_mass=normal(),
         terminated=chance(),
     )
 

@@ -107,7 +107,9 @@ def test_a_joint_without_a_twin_is_named() -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="'vektor'; choose from vector, axial, command, joints"):
+    with pytest.raises(
+        ValueError, match="'vektor'; choose from vector, axial, command, scalar, joints, feet"
+    ):
         mirror_observation(["vektor"], ANYMAL_C, JOINTS)
 
 
