@@ -137,6 +137,7 @@ def export_policy(
     """
     policy = copy.deepcopy(policy).cpu().eval()
     plain = (PlainStep if policy.recurrent else PlainPolicy)(policy, clip_observations, clip_actions).eval()
+    plain.requires_grad_(False)  # else a hidden state would keep the graph of all steps so far
     obs = sample_observations(policy, _SAMPLES).view(_STEPS, -1, policy.num_obs)
     example: tuple[Tensor, ...] = (obs[0, :1],)
     inputs, outputs = [INPUT], [OUTPUT]

@@ -12,7 +12,7 @@ import torch
 from algorithms import export
 from algorithms.config import PolicyConfig
 from algorithms.export import TOLERANCE, PlainPolicy, export_policy, run_onnx, sample_observations
-from algorithms.networks import ActorCritic
+from algorithms.networks import Actor, ActorCritic
 
 OBS, ACTIONS = 6, 4
 CLIP_OBS, CLIP_ACTIONS = 5.0, 0.3
@@ -20,7 +20,9 @@ OBS_MIRROR = (torch.tensor([1, 0, 2, 3, 5, 4]), torch.tensor([1.0, 1.0, -1.0, 1.
 ACTION_MIRROR = (torch.tensor([2, 3, 0, 1]), torch.tensor([-1.0, 1.0, -1.0, 1.0]))
 
 
-@pytest.fixture(params=["plain", "normaliser", "equivariant", "equivariant and normaliser"])
+@pytest.fixture(
+    params=["plain", "normaliser", "equivariant", "equivariant and normaliser", "lstm", "equivariant gru"]
+)
 def policy(request: pytest.FixtureRequest) -> ActorCritic:
     """A small random policy of each kind; actions reach their limits."""
     torch.manual_seed(3)
@@ -29,6 +31,8 @@ def policy(request: pytest.FixtureRequest) -> ActorCritic:
         critic_hidden=(4,),
         normalise_obs="normaliser" in request.param,
         symmetry="equivariant" if "equivariant" in request.param else "none",
+        recurrent=next((kind for kind in ("lstm", "gru") if kind in request.param), "none"),
+        recurrent_hidden=6,
     )
     policy = ActorCritic(OBS, OBS, ACTIONS, cfg, OBS_MIRROR, ACTION_MIRROR)
     if policy.obs_normaliser is not None:
@@ -40,8 +44,8 @@ def policy(request: pytest.FixtureRequest) -> ActorCritic:
 
 
 def expected(policy: ActorCritic, obs: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return policy.mean(obs.clamp(-CLIP_OBS, CLIP_OBS)).clamp(-CLIP_ACTIONS, CLIP_ACTIONS)
+    """Actions at the start of an episode."""
+    return Actor(policy)(obs.clamp(-CLIP_OBS, CLIP_OBS)).clamp(-CLIP_ACTIONS, CLIP_ACTIONS)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.load:DeprecationWarning")
@@ -62,6 +66,23 @@ def test_batch_is_dynamic(policy: ActorCritic, tmp_path: Path) -> None:
     for count in (1, 5):
         actions = run_onnx(tmp_path / "policy.onnx", obs[:count].numpy())
         np.testing.assert_allclose(actions, expected(policy, obs[:count]), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.load:DeprecationWarning")
+def test_both_formats_remember_like_the_policy(policy: ActorCritic, tmp_path: Path) -> None:
+    export_policy(policy, tmp_path, CLIP_OBS, CLIP_ACTIONS)
+    obs, actor = 2.0 * torch.randn(12, 3, OBS), Actor(policy)
+    obs[6:] = obs[:6]  # two times the same, but for what came before
+    actions = torch.stack([actor(x.clamp(-CLIP_OBS, CLIP_OBS)) for x in obs]).clamp(
+        -CLIP_ACTIONS, CLIP_ACTIONS
+    )
+    assert torch.allclose(actions[6:], actions[:6], atol=1e-3) != policy.recurrent
+    np.testing.assert_allclose(run_onnx(tmp_path / "policy.onnx", obs.numpy()), actions, atol=1e-5)
+    script = torch.jit.load(str(tmp_path / "policy.pt"))
+    np.testing.assert_allclose(torch.stack([script(x) for x in obs]), actions, atol=1e-5)
+    if policy.recurrent:
+        script.reset()
+    np.testing.assert_allclose(torch.stack([script(x) for x in obs]), actions, atol=1e-5)
 
 
 def test_check_returns_one_pair(policy: ActorCritic, tmp_path: Path) -> None:
@@ -98,10 +119,7 @@ def test_export_is_quiet(policy: ActorCritic, tmp_path: Path, capfd: pytest.Capt
 def test_wrong_graph_is_refused(
     error: float, policy: ActorCritic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Wrong(PlainPolicy):
-        def forward(self, obs: torch.Tensor) -> torch.Tensor:
-            return super().forward(obs) + error
-
-    monkeypatch.setattr(export, "PlainPolicy", Wrong)
+    right = PlainPolicy._act
+    monkeypatch.setattr(export.PlainPolicy, "_act", lambda self, x: right(self, x) + error)
     with pytest.raises(ValueError, match=r"policy\.pt differs from the trained policy by (0\.001|nan)"):
         export_policy(policy, tmp_path, CLIP_OBS, CLIP_ACTIONS)

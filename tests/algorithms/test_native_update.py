@@ -90,6 +90,30 @@ def test_gradients_equal_autograds(
     assert all(torch.equal(a, b) for a, b in zip(found, gradients(policy), strict=True))
 
 
+@pytest.mark.parametrize("symmetry", ["none", "equivariant"])
+def test_the_critic_may_see_something_else(mirrors: tuple, symmetry: str) -> None:
+    torch.manual_seed(0)
+    obs_mirror, action_mirror = mirrors
+    extra = (torch.tensor([49, 48, 50]), torch.tensor([1.0, 1.0, -1.0]))
+    critic_mirror = tuple(torch.cat(pair) for pair in zip(obs_mirror, extra, strict=True))
+    cfg = PolicyConfig((20, 12), (16, 8), symmetry=symmetry)  # type: ignore[arg-type]
+    policy = ActorCritic(48, 51, 12, cfg, obs_mirror, action_mirror, critic_mirror)  # type: ignore[arg-type]
+    critic_obs = torch.randn(S, 51)
+    flat = samples(ActorCritic(48, 48, 12, PolicyConfig())) | {"critic_obs": critic_obs}
+    ppo = PPO(policy, PPOConfig(), torch.device("cpu"))
+    order, log_std = torch.randperm(S)[:300], policy.log_std.detach()
+    ppo._allocate(flat, 300)
+    wanted_terms, wanted = ppo._gradients(flat, order, log_std), gradients(policy)
+    native = NativeGradients(PPOConfig(), policy)
+    native.begin(flat)
+    torch.testing.assert_close(native(order, log_std), wanted_terms, rtol=1e-4, atol=1e-5)
+    for mine, theirs in zip(gradients(policy), wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-5 * float(theirs.abs().max() + 1e-3))
+    if symmetry == "equivariant":
+        mirrored = critic_obs[:, critic_mirror[0]] * critic_mirror[1]
+        torch.testing.assert_close(policy.value(mirrored), policy.value(critic_obs))
+
+
 def test_a_number_that_is_not_finite_is_seen(mirrors: tuple) -> None:
     policy = make_policy(mirrors, (20, 12), "none")
     flat = samples(policy)

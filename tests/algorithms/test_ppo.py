@@ -177,6 +177,32 @@ def test_the_gradient_is_clipped_as_torch_clips_it() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_augmentation_learns_the_same_from_samples_and_their_mirror_image() -> None:
+    obs_mirror = (torch.tensor([1, 0, 2, 3, 4]), torch.tensor([1.0, 1.0, -1.0, 1.0, -1.0]))
+    action_mirror = (torch.tensor([1, 0, 2]), torch.tensor([-1.0, -1.0, 1.0]))
+
+    def learn(symmetry: str, mirrored: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        cfg = PolicyConfig((8,), (8,), symmetry=symmetry)  # type: ignore[arg-type]
+        policy = ActorCritic(NUM_OBS, NUM_OBS, A, cfg, obs_mirror, action_mirror)
+        ppo = PPO(policy, PPOConfig(num_epochs=1, num_mini_batches=1), torch.device("cpu"))
+        _, rollout = make_ppo()
+        if mirrored:
+            for values, (index, sign) in (
+                (rollout.obs, obs_mirror),
+                (rollout.actions, action_mirror),
+                (rollout.means, action_mirror),
+            ):
+                values.copy_(values[..., index] * sign)
+        ppo.update(rollout, torch.Generator().manual_seed(0))
+        return torch.cat([parameter.detach().flatten() for parameter in ppo.parameters])
+
+    # Adam's first step is the gradient's sign times the rate, so weights tell gradients apart by their signs
+    assert torch.allclose(learn("augmentation", False), learn("augmentation", True), atol=1e-5)
+    assert not torch.allclose(learn("none", False), learn("none", True), atol=1e-4)
+    assert not torch.allclose(learn("none", False), learn("augmentation", False), atol=1e-4)
+
+
 def test_standard_deviation_stays_in_its_range() -> None:
     ppo, rollout = make_ppo(entropy_coef=100.0, learning_rate=1.0, schedule="fixed", num_epochs=20)
     ppo.update(rollout, torch.Generator().manual_seed(0))

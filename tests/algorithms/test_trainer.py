@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from algorithms import LearnerConfig, Trainer, checkpoint
+from algorithms import LearnerConfig, PolicyConfig, Trainer, checkpoint
 from algorithms.trainer import BEST, NonFiniteError
 from envs import LeggedEnv, get_task
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_trainer(
-    run_dir: Path | None = None, num_envs: int = 16, seed: int = 3, **changes: object
+    run_dir: Path | None = None, num_envs: int = 16, seed: int = 3, blind: bool = False, **changes: object
 ) -> Trainer:
     cfg = LearnerConfig()
     cfg.ppo.num_steps = 6
@@ -28,6 +29,8 @@ def make_trainer(
     env_cfg = get_task("anymal_c_flat").recipe("reference").env()
     env_cfg.episode_length = 0.5  # several resets in a short test
     env_cfg.randomisation.push_interval = 0.3
+    if blind:
+        env_cfg.observations["base_lin_vel"].group = "critic"
     env = LeggedEnv(env_cfg, num_envs, num_threads=1, seed=seed)
     return Trainer(env, cfg, run_dir, seed, {"task": "anymal_c_flat"})
 
@@ -50,12 +53,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     assert not torch.equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("stop", [2, 4])
-def test_resume_continues_to_the_same_bits(tmp_path: Path, stop: int) -> None:
-    whole = make_trainer(tmp_path)
+RECURRENT = {"blind": True, "policy": PolicyConfig((8,), (8,), recurrent="lstm", recurrent_hidden=8)}
+
+
+@pytest.mark.parametrize(("stop", "changes"), [(2, {}), (4, {}), (4, RECURRENT)])
+def test_resume_continues_to_the_same_bits(tmp_path: Path, stop: int, changes: dict[str, Any]) -> None:
+    whole = make_trainer(tmp_path, **changes)
     logs: list[dict[str, float]] = []
     whole.train(6, lambda iteration, numbers: logs.append(numbers))
-    resumed = make_trainer(seed=3)
+    resumed = make_trainer(seed=3, **changes)
     resumed.load_state_dict(checkpoint.load(tmp_path / f"model_{stop}.pt"))
     resumed_logs: list[dict[str, float]] = []
     resumed.train(6, lambda iteration, numbers: resumed_logs.append(numbers))
@@ -98,6 +104,25 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path: Path
         assert torch.equal(value, ends[1]["env"]["engine"][name]), name
     rows = [(next(run.glob("*/*/progress.csv"))).read_text().splitlines() for run in (whole, killed)]
     assert [row.split(",")[0] for row in rows[0]] == [row.split(",")[0] for row in rows[1]]
+
+
+@pytest.mark.parametrize("recurrent", ["none", "gru"])
+def test_the_critic_learns_from_what_the_policy_does_not_see(recurrent: str) -> None:
+    policy = PolicyConfig((8,), (8,), recurrent=recurrent, recurrent_hidden=8)  # type: ignore[arg-type]
+    trainer = make_trainer(blind=True, policy=policy)
+    trainer.env.reset(seed=3)
+    rollout, before = trainer.rollout, weights(trainer)
+    assert rollout.obs.shape[-1] == 45 and rollout.critic_obs.shape[-1] == rollout.final_obs.shape[-1] == 48
+    first = trainer.env.get_observations()["critic"].clone()
+    trainer.collect()
+    assert torch.equal(rollout.critic_obs[0], first)
+    trainer.evaluate_rollout()
+    values, means = rollout.values.clone(), rollout.means.clone()
+    rollout.critic_obs[..., :3] += 1.0  # another velocity
+    trainer.evaluate_rollout()
+    assert (rollout.values - values).abs().max() > 1e-3 and torch.equal(rollout.means, means)
+    losses = trainer.ppo.update(rollout, trainer.generator)
+    assert losses["skipped"] == 0 and not torch.equal(weights(trainer), before)
 
 
 def test_ctrl_c_saves_and_ends(tmp_path: Path) -> None:

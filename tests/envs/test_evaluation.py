@@ -74,6 +74,25 @@ def test_after_a_fall_the_command_counts_as_error() -> None:
     assert result.ang_vel_error == pytest.approx(commands[..., 2].abs().mean().item(), rel=1e-5)
 
 
+def test_a_memory_starts_afresh_with_every_episode() -> None:
+    env = nominal(3, seconds=1.0)
+    told: list[Tensor | None] = []
+
+    class Remembering:
+        def __call__(self, obs: Tensor) -> Tensor:
+            if len(told) == 11:
+                overturn(env, 1)
+            return stand(obs)
+
+        def reset(self, mask: Tensor | None = None) -> None:
+            told.append(mask)
+
+    evaluate(env, Remembering(), seconds=1.0, seed=5)
+    assert told[0] is None and len(told) == 51
+    ends = torch.stack([mask for mask in told[1:] if mask is not None])
+    assert ends.nonzero().tolist() == [[10, 1]]
+
+
 def test_an_evaluation_can_be_repeated() -> None:
     env = nominal(3, seconds=1.5)
     results = [dataclasses.asdict(evaluate(env, stand, seconds=1.5, segment=1.5, seed=7)) for _ in range(2)]

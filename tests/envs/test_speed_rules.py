@@ -87,15 +87,25 @@ def test_the_guard_looks_away_within_the_engine_only() -> None:
             mask.nonzero()
 
 
-@pytest.mark.parametrize("symmetry", ["none", "equivariant"])
-@pytest.mark.parametrize("normalise", [False, True])
-def test_rollout_and_update_are_free_of_slow_operations(symmetry: str, normalise: bool) -> None:
-    cfg = LearnerConfig()
-    cfg.policy.symmetry = symmetry  # type: ignore[assignment]
-    cfg.policy.normalise_obs = normalise
+@pytest.mark.parametrize(
+    ("symmetry", "recurrent"),
+    [
+        ("none", "none"),
+        ("equivariant", "none"),
+        ("augmentation", "none"),
+        ("none", "lstm"),
+        ("equivariant", "gru"),
+    ],
+)
+@pytest.mark.parametrize("other", [False, True])
+def test_rollout_and_update_are_free_of_slow_operations(symmetry: str, recurrent: str, other: bool) -> None:
+    cfg, env_cfg = LearnerConfig(), lively()
+    cfg.policy.symmetry, cfg.policy.recurrent = symmetry, recurrent  # type: ignore[assignment]
+    cfg.policy.recurrent_hidden = 8
+    cfg.policy.normalise_obs = env_cfg.clean_critic = other
     cfg.ppo.num_steps, cfg.ppo.num_epochs = 12, 2
     guard = SpeedGuard()
-    trainer = Trainer(guarded(lively(), guard), cfg, None, seed=1)
+    trainer = Trainer(guarded(env_cfg, guard), cfg, None, seed=1)
     for _ in range(2):  # Adam makes its state in the first update
         with guard:
             log = trainer.collect()

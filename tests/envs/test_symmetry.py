@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs import LeggedEnv
+from envs import LeggedEnv, observations
+from envs.config import ObservationTerm
 from envs.symmetry import mirror_joints, mirror_observation
 from robots import ANYMAL_C
 from tests.envs.common import calm, make, random_actions
@@ -99,6 +100,28 @@ def test_mirrored_robots_obey_mirrored_physics() -> None:
         assert error.mean() < 0.005 * difference.mean() and error.max() < 0.2
         torch.testing.assert_close(reward[1::2], reward[::2], rtol=0, atol=1e-3)
     assert env.engine.contact_force[:, :4, 2].any(0).all(), "feet must touch the ground"
+
+
+def test_what_the_critic_sees_has_a_mirror_too() -> None:
+    cfg = calm()
+    cfg.observations = {
+        "base_lin_vel": cfg.observations["base_lin_vel"],
+        "foot_contact": ObservationTerm(observations.foot_contact, (1.0,), 0.0, "feet", "critic"),
+        "friction": ObservationTerm(observations.friction, (1.0,), 0.0, "scalar", "critic"),
+    }
+    env = make(cfg, 32)
+    set_mirrored_pairs(env, seed=2)
+    assert env.critic_mirror[0].tolist() == [0, 1, 2, 4, 3, 6, 5, 7] and env.obs_mirror[0].tolist() == [
+        0,
+        1,
+        2,
+    ]
+    for actions in random_actions(env, 5, seed=3, spread=0.3):
+        actions[1::2] = mirrored(actions[::2], env.action_mirror)
+        critic = env.step(actions)[0]["critic"]
+    left, right = critic[::2], critic[1::2]
+    assert (left[:, 3:7] != left[:, [4, 3, 6, 5]]).any(), "robots must stand on some feet only"
+    assert (right - mirrored(left, env.critic_mirror)).abs().mean() < 0.01
 
 
 def test_a_joint_without_a_twin_is_named() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms import checkpoint
+from algorithms import Actor, PolicyConfig, checkpoint
 from algorithms.trainer import make_policy
 from envs.legged_env import LeggedEnv
 from robots import ANYMAL_C
@@ -168,6 +168,29 @@ def test_command_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_processes_do_not_change_the_figures(run_folder: Path) -> None:
     one, two = (sim2sim.drive_all(run_folder / "exported", MJCF, 3, 2.0, 1, n) for n in (1, 2))
     assert np.array_equal(one.lin_error, two.lin_error) and np.array_equal(one.work, two.work)
+
+
+def test_a_policy_with_a_memory_is_driven_episode_by_episode(env: LeggedEnv, tmp_path: Path) -> None:
+    cfg = default_config("anymal_c_flat")
+    cfg.agent.policy = PolicyConfig((8,), (8,), recurrent="lstm", recurrent_hidden=8)
+    torch.manual_seed(0)
+    policy = make_policy(env, cfg.agent)
+    save_config(cfg, tmp_path / "config.yaml")
+    content = {"metadata": {"task": cfg.task}, "iteration": 1, "policy": policy.state_dict()}
+    checkpoint.save(tmp_path / "model_1.pt", content)
+    folder = export_run(open_run(load_run=str(tmp_path)), env, tmp_path / "exported")
+    assert "'hidden' [batch, S]" in json.loads((folder / "policy.json").read_text())["description"]
+    _, act = sim2sim.load_policy(folder)
+    actor, obs = Actor(policy), torch.randn(5, 48)
+    for _ in range(2):
+        for x in obs:
+            np.testing.assert_allclose(act(x.numpy()), actor(x[None])[0], atol=1e-5)
+        act.reset()
+        actor.reset()
+    # the second of two equal episodes is the first
+    commands = np.repeat(sim2sim.sample_commands(1, 2.0, 1), 2, axis=0)
+    episodes = sim2sim.drive(folder, MJCF, 2.0, commands, [[1, 0], [1, 0]])
+    assert np.array_equal(episodes.lin_error[0], episodes.lin_error[1])
 
 
 def test_figures_of_known_episodes() -> None:
