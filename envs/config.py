@@ -288,6 +288,11 @@ class EnvConfig:
         for name, (low, high) in pairs.items():
             if not low <= high:
                 raise ValueError(f"env.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}")
+        for name, term in self.observations.items():
+            if term.group not in ("both", "policy", "critic"):
+                raise ValueError(
+                    f"env.observations.{name}.group must be both, policy or critic, not {term.group!r}"
+                )
         for group in ("policy", "critic"):
             if self.observations and not self.terms_of(group):
                 raise ValueError(f"env.observations needs a term whose group is both or {group}")

@@ -32,7 +32,8 @@ def check_supported(agent: LearnerConfig) -> None:
     """ValueError with one sentence for what rsl_rl's PPO cannot do."""
     if agent.policy.symmetry != "none":
         raise ValueError(
-            f"rsl_rl has no {agent.policy.symmetry} networks; give --agent.policy.symmetry none or --learner trot"
+            f"rsl_rl is run without {agent.policy.symmetry} symmetry; give --agent.policy.symmetry none or "
+            "--learner trot"
         )
     if agent.policy.recurrent != "none":
         raise ValueError(

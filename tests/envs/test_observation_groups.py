@@ -115,3 +115,6 @@ def test_nobody_is_left_without_an_observation() -> None:
         term.group = "critic"
     with pytest.raises(ValueError, match="env.observations needs a term whose group is both or policy"):
         cfg.validate()
+    cfg.observations["command"].group = "crtic"  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="env.observations.command.group must be both, policy or critic"):
+        cfg.validate()

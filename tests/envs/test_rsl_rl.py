@@ -177,7 +177,11 @@ def test_ctrl_c_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_rsl_rl_cannot_do_is_refused(tmp_path: Path) -> None:
     cfg = tiny_run(tmp_path)
     cfg.agent.policy.symmetry = "equivariant"
-    with pytest.raises(ValueError, match="no equivariant networks; give --agent.policy.symmetry none"):
+    with pytest.raises(ValueError, match="without equivariant symmetry; give --agent.policy.symmetry none"):
+        train_rsl_rl(cfg, threads=1)
+    cfg = tiny_run(tmp_path)
+    cfg.agent.policy.recurrent = "gru"
+    with pytest.raises(ValueError, match="give --agent.policy.recurrent none"):
         train_rsl_rl(cfg, threads=1)
     cfg = tiny_run(tmp_path)
     cfg.agent.ppo.learning_rate_range = (1e-6, 1e-2)

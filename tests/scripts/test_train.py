@@ -60,7 +60,9 @@ def test_check_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_saved_configuration_reads_back_the_same(tmp_path: Path) -> None:
-    cfg = parse(["--env.commands.lin-vel-x", "-1.5", "1.5", "--env.rewards.torques.weight", "-1e-5"])
+    flags = ["--env.observations.base_lin_vel.group", "critic", "--agent.policy.recurrent", "gru"]
+    cfg = parse(["--env.commands.lin-vel-x", "-1.5", "1.5", "--env.rewards.torques.weight", "-1e-5", *flags])
+    assert cfg.env.own_critic and list(cfg.env.terms_of("policy"))[0] == "base_ang_vel"
     save_config(cfg, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == cfg
     assert cfg.env.commands.lin_vel_x == (-1.5, 1.5)
@@ -98,6 +100,7 @@ def test_a_configuration_with_an_unknown_name_is_refused(tmp_path: Path) -> None
         (["--env.rewards.feet_air_tme.weight", "1"], ["unknown flag", "feet-air-time"]),
         (["--num_envs", "0"], ["--num_envs must be at least 1"]),
         (["--num_envs", "-5"], ["--num_envs must be at least 1"]),
+        (["--num_envs", "3", "--agent.policy.recurrent", "gru"], ["4 mini-batches of whole sequences"]),
         (["--num_envs", "1000000000"], ["GiB", "robots fit"]),
         (["--max_iterations", "0"], ["--max_iterations"]),
         (["--env.sim.decimation", "0"], ["env.sim.decimation"]),
