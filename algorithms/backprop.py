@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from algorithms.networks import MLP
+from algorithms.mlp import MLP
 
 CACHED_VALUES = 2**19
 """Activations of a chunk, all hidden layers together: 2 MiB, about a core's second-level cache."""

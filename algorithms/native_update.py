@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from algorithms.config import PPOConfig
-from algorithms.networks import MLP, ActorCritic
+from algorithms.mlp import MLP
+from algorithms.networks import ActorCritic
 from native import SIMD, NoCompiler, build
 
 _SAMPLES = ("actor_obs", "critic_obs", "actions", "means", "log_probs", "values", "advantages", "returns")

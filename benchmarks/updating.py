@@ -12,7 +12,8 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
-from algorithms.networks import MLP, ActorCritic
+from algorithms.mlp import MLP
+from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
 from benchmarks.common import Options, Results, interleave, ratio, seconds

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from algorithms.backprop import Backprop, chunk_size
-from algorithms.networks import MLP, Mirror
+from algorithms.mlp import MLP, Mirror
 
 CPU = torch.device("cpu")
 SIZES = (4, 8, 6, 2)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from algorithms.config import PolicyConfig, PPOConfig
+from algorithms.mlp import parity
 from algorithms.native_update import NativeGradients
-from algorithms.networks import ActorCritic, parity
+from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from envs import LeggedEnv, get_task
 
