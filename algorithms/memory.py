@@ -72,12 +72,12 @@ class Memory(nn.Module):
             [T, N, S]; a state after the last step of an episode is that episode's.
         """
         weight_ih, weight_hh, bias_ih, bias_hh = self.tensors()
-        gates = functional.linear(x, weight_ih, bias_ih)  # one product for all steps
-        keep = (1.0 - dones).unsqueeze(-1)
+        # One product for all steps. Unbound and not indexed: the gradient of an index fills a tensor of all steps.
+        gates = functional.linear(x, weight_ih, bias_ih).unbind()
         states = []
-        for step in range(len(x)):
-            states.append(self._cell(gates[step], state, weight_hh, bias_hh))
-            state = states[-1] * keep[step]
+        for gate, keep in zip(gates, (1.0 - dones).unsqueeze(-1).unbind(), strict=True):
+            states.append(self._cell(gate, state, weight_hh, bias_hh))
+            state = states[-1] * keep
         return torch.stack(states)
 
     def _cell(self, gates: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
