@@ -44,10 +44,10 @@ def test_each_sees_its_terms() -> None:
     critic, engine = observation["critic"], env.engine
     assert observation["policy"].shape == (8, 45) and critic.shape == (8, 46)
     assert torch.equal(columns(env, "base_lin_vel", critic), env.state.base_lin_vel * 2.0)
-    assert torch.equal(columns(env, "friction", critic)[:, 0], env.friction)
-    assert torch.equal(columns(env, "added_base_mass", critic)[:, 0], env.added_base_mass * 0.2)
+    assert torch.equal(columns(env, "friction", critic)[:, 0], env.randomised["friction"])
+    assert torch.equal(columns(env, "added_base_mass", critic)[:, 0], env.randomised["added_base_mass"] * 0.2)
     force = engine.contact_force[:, env.state.feet, 2]
-    assert force.max() > 50.0 and env.friction.std() > 0.0
+    assert force.max() > 50.0 and env.randomised["friction"].std() > 0.0
     assert torch.equal(columns(env, "foot_force", critic), force * 0.01)
     assert torch.equal(columns(env, "foot_contact", critic), (force > 1.0).float())
     joint_vel = env.joint_names.index("LF_HFE")
