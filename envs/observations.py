@@ -8,6 +8,8 @@ from envs.state import RobotState
 
 SCAN_LEVEL = 0.5
 """The scan's zero lies this far below the base, m (Rudin et al. 2021, code)."""
+SCAN_LIMIT = 1.0
+"""Largest magnitude of a value of the scan, m."""
 
 
 def base_lin_vel(state: RobotState) -> Tensor:
@@ -47,7 +49,7 @@ def previous_action(state: RobotState) -> Tensor:
 
 def height_scan(state: RobotState) -> Tensor:
     """Height of a level 0.5 m below the base over the ground at the scan's points, in +-1, m, [N, P]."""
-    return (state.base_pos[:, 2:] - SCAN_LEVEL - state.height_scan).clamp(-1.0, 1.0)
+    return (state.base_pos[:, 2:] - SCAN_LEVEL - state.height_scan).clamp(-SCAN_LIMIT, SCAN_LIMIT)
 
 
 # ---------------------------------------------------------------------- for the critic: no robot measures these

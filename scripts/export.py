@@ -27,10 +27,13 @@ from algorithms.export import (
 )
 from envs.config import ObservationTerm
 from envs.legged_env import LeggedEnv
+from envs.observations import SCAN_LEVEL, SCAN_LIMIT, height_scan
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
 from scripts.config import parse_flags
 from scripts.runs import Run, RunFlags, command, load_policy, open_run, set_threads
+from terrains.ground import Plane
+from terrains.scan import ScanConfig
 
 FORMAT = "trot-policy-1"
 JSON = "policy.json"
@@ -49,7 +52,7 @@ def main() -> int:
     flags = parse_flags(Flags())
     set_threads(1)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
-    env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1)
+    env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1, ground=Plane())
     folder = export_run(run, env, Path(flags.output) if flags.output else run.folder / "exported")
     difference = json.loads((folder / JSON).read_text())["max_difference"]
     print(f"run    {run.folder.name}, {run.checkpoint_path.name}")
@@ -70,7 +73,8 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         folder: where the files go; made if it is missing.
 
     Raises:
-        ValueError: the folder cannot be made, or a file does not act like the trained policy.
+        ValueError: the folder cannot be made, an observation term cannot be described, or a file does not act
+            like the trained policy.
     """
     policy = load_policy(run, env)
     cfg = run.cfg.env
@@ -131,8 +135,22 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "`scale` has one factor per column."
         ),
         "observations": [
-            _observation(name, cfg.observations[name], columns) for name, columns in env.obs_layout.items()
+            _observation(name, cfg.observations[name], columns, cfg.scan)
+            for name, columns in env.obs_layout.items()
         ],
+        "commands": {
+            "description": (
+                "Of the `command` term: vx, vy (m/s) and yaw rate (rad/s), base frame. To keep a heading, command "
+                "the yaw rate heading_gain * (heading wanted - heading), limited to +-1."
+            ),
+            "heading_gain": cfg.commands.heading_gain,
+        },
+        "terrain": {
+            "description": "Grid of heights for tests: tiles and their vertices as in training, parameters by shape.",
+            "tile_size": cfg.terrain.tile_size,
+            "cell": cfg.terrain.cell,
+            "parameters": cfg.terrain.parameters,
+        },
         "init_height": robot.init_height,
         "reset": {
             "description": (
@@ -174,16 +192,42 @@ def _to_text(description: dict[str, Any]) -> str:
     return re.sub(r"\[\n[^][{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
 
 
-def _observation(name: str, term: ObservationTerm, columns: int) -> dict[str, Any]:
+def _observation(name: str, term: ObservationTerm, columns: int, scan: ScanConfig) -> dict[str, Any]:
     """Layout of one term; its meaning is the first line of its function's docstring, without the shape."""
+    function, doc = getattr(term.func, "__name__", ""), (term.func.__doc__ or "").strip()
+    if not function.isidentifier() or not doc:
+        raise ValueError(
+            f"observation {name!r} cannot be exported: its function needs a name and a docstring that says what it is"
+        )
     scale = term.scale * (columns if len(term.scale) == 1 else 1)
-    meaning = (term.func.__doc__ or "").strip().split("\n")[0].split(", [N")[0]
     return {
         "name": name,
-        "function": term.func.__name__,
-        "description": meaning,
+        "function": function,
+        "description": doc.split("\n")[0].split(", [N")[0],
         "columns": columns,
         "scale": [float(factor) for factor in scale],
+        **(_scan(scan) if term.func is height_scan else {}),
+    }
+
+
+def _scan(scan: ScanConfig) -> dict[str, Any]:
+    """What makes the values of a height scan; delay and dropout belong to the training, as noise does."""
+    x, y = ([round(value, 6) for value in axis] for axis in scan.points().tolist())
+    vertices = {
+        "minimum": "the lowest of the vertices (i, j), (i + 1, j) and (i, j + 1)",
+        "bilinear": "interpolated between the vertices (i, j) to (i + 1, j + 1)",
+    }
+    return {
+        "meaning": (
+            "One value for each point: base z - offset - ground z at the point, within clip (m, before the scale). "
+            "Points are forward (x) and left (y) of the base, m, turned with its heading alone, not its roll and "
+            "pitch. The ground is a grid of heights, spaced by terrain.cell along world x and y; a point between "
+            f"the vertices (i, j) and (i + 1, j + 1) reads {vertices[scan.lookup]}. Level ground is z = 0."
+        ),
+        "points": {"x": x, "y": y},
+        "offset": SCAN_LEVEL,
+        "clip": [-SCAN_LIMIT, SCAN_LIMIT],
+        "lookup": scan.lookup,
     }
 
 

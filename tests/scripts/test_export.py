@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -14,10 +15,12 @@ import torch
 
 from algorithms import checkpoint
 from algorithms.trainer import make_policy
+from envs.config import ObservationTerm
 from envs.legged_env import LeggedEnv
+from envs.state import RobotState
 from scripts import export
 from scripts.config import default_config, save_config
-from scripts.export import export_run
+from scripts.export import _observation, export_run
 from scripts.runs import command, load_policy, open_run
 
 FILES = ["policy.json", "policy.onnx", "policy.pt"]
@@ -96,11 +99,38 @@ def test_json_says_how_to_drive_the_robot(logs: Path, env: LeggedEnv, tmp_path: 
     scales = [factor for term in facts["observations"] for factor in term["scale"]]
     assert scales == pytest.approx(env.obs_scale.tolist())
     assert facts["mjcf"] == "anymal_c.xml"
+    assert (facts["terrain"]["tile_size"], facts["terrain"]["cell"]) == (8.0, 0.1)
+    assert facts["commands"]["heading_gain"] == 0.5
     fatal = [f"base_{i}" for i in range(8)] + [f"{leg}_HIP_0" for leg in ("LF", "RF", "LH", "RH")]
     assert facts["fall"]["geoms"] == {"base": fatal} and facts["fall"]["force"] == 1.0
     training = facts["training"]
     assert (training["run"], training["task"], training["iteration"]) == ("first", "anymal_c_flat", 7)
     assert (training["engine"], training["seed"]) == ("mujoco (as asked)", 5)
+
+
+def test_json_describes_the_height_scan() -> None:
+    cfg = default_config("anymal_c_rough").env
+    cfg.scan.spacing, cfg.scan.lookup = 0.2, "bilinear"
+    term = _observation("height_scan", cfg.observations["height_scan"], 54, cfg.scan)
+    assert (term["function"], term["columns"], term["scale"]) == ("height_scan", 54, [5.0] * 54)
+    expected = cfg.scan.points().numpy()
+    np.testing.assert_allclose([term["points"]["x"], term["points"]["y"]], expected, atol=1e-6)
+    assert (term["offset"], term["clip"], term["lookup"]) == (0.5, [-1.0, 1.0], "bilinear")
+
+
+def test_term_without_a_description_is_refused() -> None:
+    cfg = default_config("anymal_c_flat").env
+    for func in (lambda state: state.base_pos, functools.partial(foot_heights, scale=2.0)):
+        term = ObservationTerm(func, (1.0,), 0.0, "vector")
+        with pytest.raises(
+            ValueError, match="observation 'mine' cannot be exported: its function needs a name"
+        ):
+            _observation("mine", term, 3, cfg.scan)
+
+
+def foot_heights(state: RobotState, scale: float) -> torch.Tensor:
+    """Heights of the feet, m, [N, F]."""
+    return scale * state.foot_pos[..., 2]
 
 
 def test_failed_export_leaves_the_old_files(

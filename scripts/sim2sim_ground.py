@@ -1,0 +1,128 @@
+"""Uneven ground for plain MuJoCo: a grid of heights, one of this project's shapes or from a file.
+
+Only the shapes' heights are this project's code; how they are stood on and seen is written again here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+BASE = 0.3  # thickness of the ground below its lowest point, m
+BORDER = 6.0  # level ground around each tile, m
+TILES = 4  # of a shape, different where it is random
+
+
+@dataclass(frozen=True)
+class Field:
+    """Ground as a grid of heights, the middle of the grid at world x = y = 0."""
+
+    heights: np.ndarray
+    """World z of the vertices, m, [nx, ny]: rows go along x, columns along y."""
+    cell: float
+    """Spacing of the vertices, m."""
+
+    def look_up(self, x: np.ndarray, y: np.ndarray, rule: str) -> np.ndarray:
+        """Heights at world x and y, m, [P] each; beyond the grid those of its border.
+
+        Args:
+            x: m, [P].
+            y: m, [P].
+            rule: minimum (lowest of the vertex below the point and the next along x and y) or bilinear.
+        """
+        last = np.array(self.heights.shape)[:, None] - 1
+        place = np.clip(np.stack((x, y)) / self.cell + 0.5 * last, 0.0, last)
+        (i, j), (r, t) = place.astype(int), place % 1.0
+        right, up = np.minimum(i + 1, last[0]), np.minimum(j + 1, last[1])
+        here, along_x, along_y = self.heights[i, j], self.heights[right, j], self.heights[i, up]
+        if rule == "minimum":
+            return np.minimum(here, np.minimum(along_x, along_y))
+        low, high = here + r * (along_x - here), along_y + r * (self.heights[right, up] - along_y)
+        return low + t * (high - low)
+
+    def add_to(self, spec: mujoco.MjSpec) -> None:
+        """Add the ground to a scene; MuJoCo's rows go along y, its columns along x."""
+        nx, ny = self.heights.shape
+        low, high = float(self.heights.min()), float(self.heights.max())
+        spec.add_hfield(
+            name="sim2sim",
+            nrow=ny,
+            ncol=nx,
+            userdata=self.heights.T.ravel(),
+            size=[0.5 * self.cell * (nx - 1), 0.5 * self.cell * (ny - 1), high - low or 1.0, BASE],
+        )
+        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="sim2sim", pos=[0.0, 0.0, low])
+
+
+@dataclass(frozen=True)
+class Course:
+    """Ground and where robots start on it."""
+
+    field: Field
+    starts: np.ndarray
+    """World x, y and height of the ground, m, [K, 3]."""
+
+
+def shape_course(shape: str, difficulty: float, facts: dict[str, Any], seed: int) -> Course:
+    """Tiles of one shape, made as for the training of the policy, with level ground between them.
+
+    Args:
+        shape: a name in `terrains.SHAPES`.
+        difficulty: 0 to 1.
+        facts: `terrain` of `policy.json`.
+        seed: of random shapes.
+
+    Raises:
+        ValueError: no such shape, or a value out of range.
+    """
+    from terrains.shapes import make_tile
+
+    size, cell = facts["tile_size"], facts["cell"]
+    tiles = [
+        # the last of the key tells these tiles from any that were trained on
+        make_tile(
+            shape,
+            difficulty,
+            size,
+            cell,
+            np.random.default_rng((seed, 0, i, 2)),
+            facts["parameters"].get(shape),
+        )
+        for i in range(TILES)
+    ]
+    return lay_out(tiles, cell)
+
+
+def file_course(path: Path, cell: float) -> Course:
+    """The heights in an NPY file (m, [nx, ny]) with level ground at height 0 around.
+
+    Raises:
+        ValueError: the file cannot be read or is no such array.
+    """
+    try:
+        heights = np.load(path, allow_pickle=False)
+        valid = heights.ndim == 2 and min(heights.shape) >= 2 and bool(np.isfinite(heights).all())
+    except Exception as error:  # numpy raises many kinds
+        raise ValueError(f"--heights {path} cannot be read ({' '.join(str(error).split())})") from error
+    if not valid:
+        raise ValueError(f"--heights {path} is not an array [nx, ny] of finite heights")
+    return lay_out([heights.astype(float)], cell)
+
+
+def lay_out(tiles: list[np.ndarray], cell: float) -> Course:
+    """Tiles [nx, ny] of one size side by side along x, each with its border; robots start in their middles."""
+    edge = round(BORDER / cell)
+    heights = np.concatenate([np.pad(tile, edge) for tile in tiles])
+    rows, near = heights.shape[0] // len(tiles), max(1, round(1.0 / cell))
+    starts = []
+    for i, tile in enumerate(tiles):
+        x = ((i + 0.5) * rows - 0.5 * heights.shape[0]) * cell
+        middle_x, middle_y = (count // 2 for count in tile.shape)
+        # the highest point of the middle 2 m x 2 m: no foot starts inside the ground
+        top = tile[max(0, middle_x - near) : middle_x + near, max(0, middle_y - near) : middle_y + near].max()
+        starts.append((x, 0.0, top))
+    return Course(Field(heights, cell), np.array(starts))
