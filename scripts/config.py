@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 import yaml
@@ -85,10 +85,12 @@ def overlay(target: T, changes: dict[str, Any], path: str = "") -> T:
     """A copy of a dataclass (or of a dictionary of them) with nested changes.
 
     Raises:
-        ValueError: a name that the target does not have; the sentence lists the nearest valid ones.
+        ValueError: a name that the target does not have, the sentence lists the nearest valid ones; or a value of
+            another kind than the field's.
     """
     is_dict = isinstance(target, dict)
     known = list(target) if is_dict else [f.name for f in dataclasses.fields(target)]  # type: ignore[arg-type, call-overload]
+    hints = {} if is_dict else get_type_hints(type(target))
     merged: dict[str, Any] = {}
     for name, value in changes.items():
         where = f"{path}.{name}" if path else name
@@ -98,18 +100,50 @@ def overlay(target: T, changes: dict[str, Any], path: str = "") -> T:
         nested = dataclasses.is_dataclass(current) or (
             isinstance(current, dict) and any(dataclasses.is_dataclass(v) for v in current.values())
         )
+        if nested and not isinstance(value, dict):
+            raise ValueError(f"{where} is a group of values and cannot be {value!r}")
         if nested:
             value = overlay(current, value, where)
-        elif isinstance(current, tuple) and isinstance(value, list):
-            value = tuple(value)
+        elif isinstance(current, tuple):
+            value = _fit(value, hints.get(name), where)
         elif callable(current):
             value = current
         elif isinstance(current, dict):
+            if not isinstance(value, dict):
+                raise ValueError(f"{where} must be a mapping, not {value!r}")
             value = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        else:
+            value = _fit(value, hints.get(name), where)
         merged[name] = value
     if is_dict:
         return {**target, **merged}  # type: ignore[return-value, dict-item]
     return dataclasses.replace(target, **merged)  # type: ignore[type-var]
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _fit(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type of its field; ValueError where it is of another kind."""
+    choices = get_args(hint)
+    if get_origin(hint) is Literal and value not in choices:
+        known = [str(choice) for choice in choices]
+        raise ValueError(
+            f"{where} must be one of {', '.join(known)}, not {value!r}.{nearest(str(value), known)}"
+        )
+    if get_origin(hint) is tuple:
+        count = None if choices[-1] is Ellipsis else len(choices)
+        if not isinstance(value, (list, tuple)) or count not in (None, len(value)):
+            raise ValueError(f"{where} must be a list of {count or 'any number of'} values, not {value!r}")
+        return tuple(_fit(item, choices[0], where) for item in value)
+    if hint is float and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3 as text
+        except (TypeError, ValueError):
+            pass
+    if hint in _KINDS and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise ValueError(f"{where} must be {_KINDS[hint]}, not {value!r}")
+    return value
 
 
 def to_plain(value: Any) -> Any:

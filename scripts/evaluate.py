@@ -1,6 +1,7 @@
 """Measure a trained policy: `python scripts/evaluate.py --num_envs 2048 --json figures.json`.
 
-With `--terrain` it is the paper's success test on every kind of terrain over its difficulties.
+With `--terrain` it is the paper's success test on every kind of terrain over its difficulties, with `--commands` a
+test of classes of commands.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms import Actor
+from envs.command_test import COMMANDS, CommandResult, command_test
 from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.terrain_test import AXES, PAPER, Cell, check_shapes, success_test
@@ -47,8 +49,10 @@ class Flags(RunFlags):
     """Success test instead: can the policy cross each kind of terrain at 0.75 m/s, and how difficult?"""
     shapes: tuple[str, ...] = PAPER
     """Kinds of terrain for it."""
+    commands: bool = False
+    """Test of classes of commands instead (or besides): forward, slow, sideways, turning, standing."""
     robots: int = 200
-    """Robots for each kind and difficulty."""
+    """Robots for each kind and difficulty, or each class of commands."""
     seed: int = 1
     """Seed of commands and starts."""
     engine: str = "auto"
@@ -65,8 +69,12 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
-    if flags.terrain:
-        return test_terrain(run, flags, threads)
+    if flags.terrain or flags.commands:
+        if flags.terrain:
+            test_terrain(run, flags, threads)
+        if flags.commands:
+            test_commands(run, flags, threads)
+        return 0
     results = {"nominal": measure(run, flags, threads, push=False)}
     if flags.push:
         results["pushed"] = measure(run, flags, threads, push=True)
@@ -113,7 +121,7 @@ def write_report(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> 
     return plots
 
 
-def test_terrain(run: Run, flags: Flags, threads: int) -> int:
+def test_terrain(run: Run, flags: Flags, threads: int) -> None:
     """The success test; the last line printed is the mean success of each kind."""
     cells = success_test(
         run.cfg.env,
@@ -131,7 +139,39 @@ def test_terrain(run: Run, flags: Flags, threads: int) -> int:
     print(f"figures: {run.folder / 'terrain.json'}, picture: {plots / 'terrain_success.png'}")
     means = {name: [cell.success for cell in cells if cell.shape == name] for name in flags.shapes}
     print(" ".join(f"{name}={sum(values) / len(values):.3f}" for name, values in means.items()))
-    return 0
+
+
+def test_commands(run: Run, flags: Flags, threads: int) -> None:
+    """The test of classes of commands; the last line printed is the share that was followed of each."""
+    results = command_test(
+        run.cfg.env,
+        lambda env: load_policy(run, env).mean,
+        flags.robots,
+        seed=flags.seed,
+        engine=flags.engine,
+        device=run.cfg.device,
+        num_threads=threads,
+    )
+    show_commands(run, results)
+    write_report(run, flags, "commands.json", {"classes": [asdict(result) for result in results]})
+    print(f"figures: {run.folder / 'commands.json'}")
+    print(" ".join(f"{result.name}={result.followed:.3f}" for result in results))
+
+
+def show_commands(run: Run, results: list[CommandResult]) -> None:
+    """Print the table of the test of commands."""
+    table = Table(
+        title=f"commands followed, %: {run.cfg.task}, {run.folder.name}, {run.checkpoint_path.name}"
+    )
+    for title in ("class", "vx, vy, yaw rate", "followed", "95 % interval", "tracked", "falls"):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for result in results:
+        shares = (f"{100 * share:.1f}" for share in (result.followed, result.tracked, result.falls))
+        followed, tracked, falls = shares
+        interval = f"{100 * result.low:.1f} to {100 * result.high:.1f}"
+        command_text = " ".join(f"{value:g}" for value in COMMANDS[result.name])
+        table.add_row(result.name, command_text, followed, interval, tracked, falls)
+    Console().print(table)
 
 
 def show_cells(run: Run, cells: list[Cell]) -> None:
@@ -158,6 +198,8 @@ def validate(flags: Flags) -> None:
         raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
     if not flags.seconds > 0 or not flags.segment > 0:
         raise ValueError("--seconds and --segment must be greater than 0")
+    if flags.json and flags.terrain and flags.commands:
+        raise ValueError("--json takes the figures of one test: give --terrain or --commands")
     if flags.json and not Path(flags.json).resolve().parent.is_dir():
         raise ValueError(f"--json {flags.json}: the folder does not exist")
 

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from algorithms import Actor, ActorCritic, Trainer
+from algorithms.checkpoint import available
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import RunConfig, load_config, parse, save_config
@@ -39,10 +40,13 @@ LEVELS_INTERVAL = 10
 def main() -> int:
     """Train, resume or check; returns the exit status."""
     cfg = parse()
+    folder: Path | None = None
     resumed: Path | None = None
     if cfg.resume:
         folder = find_run(experiment_folder(cfg), cfg.load_run)
-        resumed = checkpoint_path(folder, cfg.checkpoint)
+        # a folder with a configuration and no checkpoint yet is a run that has not begun
+        if cfg.checkpoint >= 0 or available(folder):
+            resumed = checkpoint_path(folder, cfg.checkpoint)
         cfg = resume_config(cfg, folder)
     validate(cfg)
     threads = set_threads(cfg.num_threads)
@@ -55,7 +59,7 @@ def main() -> int:
     metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
     if cfg.check:
         return check(cfg, env, threads)
-    folder = resumed.parent if resumed else create_run_folder(cfg)
+    folder = folder or create_run_folder(cfg)
     trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, threads))
     if state:
         trainer.load_state_dict(state)

@@ -77,7 +77,7 @@ def plot_training(csv_path: Path, png_path: Path) -> None:
             for axis, x in zip(row, across.values(), strict=True):
                 for colour, (name, label) in zip(COLOURS, lines.items(), strict=False):
                     if name in columns and name.startswith("Eval/"):
-                        now = _evaluated(columns)
+                        now = evaluated(columns)
                         axis.plot(x[now], columns[name][now], "o-", color=colour, markersize=4, label=label)
                     elif name in columns:
                         _curve(axis, x, columns[name], colour, label)
@@ -92,7 +92,7 @@ def plot_training(csv_path: Path, png_path: Path) -> None:
         plt.close(figure)
 
 
-def _evaluated(columns: dict[str, np.ndarray]) -> np.ndarray:
+def evaluated(columns: dict[str, np.ndarray]) -> np.ndarray:
     """Iterations with a new evaluation, bool [iterations]: its figures are repeated until the next one."""
     figures = np.stack([column for name, column in columns.items() if name.startswith("Eval/")])
     before = np.concatenate((np.full_like(figures[:, :1], np.nan), figures[:, :-1]), axis=1)

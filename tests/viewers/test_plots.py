@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from viewers.curves import _evaluated, plot_training, read_progress
+from viewers.curves import evaluated, plot_training, read_progress
 from viewers.plots import contact_spans, joint_groups, plot_recording
 from viewers.recording import Recording
 
@@ -64,7 +64,7 @@ def test_repeated_evaluations_count_once() -> None:
         "Eval/b": np.array([np.nan, 3, 3, 4, 4, 4]),
         "Train/c": np.arange(6.0),
     }
-    assert _evaluated(columns).tolist() == [False, True, False, True, True, False]
+    assert evaluated(columns).tolist() == [False, True, False, True, True, False]
 
 
 def test_bad_progress_is_one_sentence(tmp_path: Path) -> None:
