@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def test_the_map_is_new_and_all_classes_start_on_the_same_tiles() -> None:
     cfg.terrain.levels, cfg.terrain.columns, cfg.terrain.tile_size = 3, 2, 6.0
     cfg.terrain.proportions = {"obstacles": 0.5, "random_rough": 0.5}
     trained = make_terrain(cfg.terrain)
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def act(env: LeggedEnv) -> Callable[[Tensor], Tensor]:
         course = env.course

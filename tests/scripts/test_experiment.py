@@ -80,7 +80,16 @@ def test_an_interrupted_experiment_goes_on_and_is_reported(
     folder = tmp_path / "out"
     first, second = folder / "runs" / "fair_seed4", folder / "runs" / "few_seed4"
     declared.write_text(TINY.split("  few:")[0])
-    flags = ["--experiment", declared, "--folder", folder, "--robots", "2", "--shapes", "obstacles"]
+    flags: list[str | Path] = [
+        "--experiment",
+        declared,
+        "--folder",
+        folder,
+        "--robots",
+        "2",
+        "--shapes",
+        "obstacles",
+    ]
     interrupt_after(first / "model_2.pt")
     assert run(monkeypatch, *flags, "--max_iterations", "9999") == 130
     assert "stopped" in capsys.readouterr().out
@@ -133,7 +142,15 @@ def test_a_failed_run_is_named_and_stops_no_other(
         return [sys.executable, "-S", "-c", "raise SystemExit('no luck')" if run.variant == "fair" else good]
 
     monkeypatch.setattr(experiment, "train_command", program)
-    flags = ["--experiment", declared, "--folder", tmp_path / "out", "--no-evaluate", "--max_iterations", "3"]
+    flags: list[str | Path] = [
+        "--experiment",
+        declared,
+        "--folder",
+        tmp_path / "out",
+        "--no-evaluate",
+        "--max_iterations",
+        "3",
+    ]
     assert run(monkeypatch, *flags) == 1
     printed = capsys.readouterr().out
     assert (
