@@ -63,12 +63,12 @@ class StudyRun:
 
 def curriculum(batch: int) -> Experiment:
     """Every strategy of the curriculum, and none."""
-    strategies = [name for name in STRATEGIES if name != "fixed"]
-    return Experiment(
-        "curriculum",
-        common={"num_envs": 1024, "max_iterations": 600},
-        variants={name: {"env.curriculum.strategy": name} for name in strategies},
-    )
+    variants: dict[str, dict[str, Any]] = {
+        name: {"env.curriculum.strategy": name} for name in STRATEGIES if name != "fixed"
+    }
+    # all levels are open after two thirds of the training, so that it is not judged before it got there
+    variants["linear"]["env.curriculum.linear_steps"] = 9600
+    return Experiment("curriculum", common={"num_envs": 1024, "max_iterations": 600}, variants=variants)
 
 
 def batch_study(batch: int) -> Experiment:
