@@ -125,7 +125,7 @@ def test_terrain(run: Run, flags: Flags, threads: int) -> None:
     """The success test; the last line printed is the mean success of each kind."""
     cells = success_test(
         run.cfg.env,
-        lambda env: load_policy(run, env).mean,
+        lambda env: Actor(load_policy(run, env)),
         flags.shapes,
         flags.robots,
         seed=flags.seed,
@@ -145,7 +145,7 @@ def test_commands(run: Run, flags: Flags, threads: int) -> None:
     """The test of classes of commands; the last line printed is the share that was followed of each."""
     results = command_test(
         run.cfg.env,
-        lambda env: load_policy(run, env).mean,
+        lambda env: Actor(load_policy(run, env)),
         flags.robots,
         seed=flags.seed,
         engine=flags.engine,
