@@ -27,7 +27,7 @@ from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.terrain_test import AXES, PAPER, Cell, check_shapes, success_test
 from scripts.config import parse_flags
-from scripts.runs import Run, RunFlags, command, load_policy, open_run, set_threads
+from scripts.runs import Run, RunFlags, command, load_policy, open_flags, set_threads
 from viewers.bars import plot_evaluation, plot_success
 
 
@@ -68,7 +68,7 @@ def main() -> int:
     flags = parse_flags(Flags())
     validate(flags)
     threads = set_threads(flags.num_threads)
-    run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    run = open_flags(flags)
     if flags.terrain or flags.commands:
         if flags.terrain:
             test_terrain(run, flags, threads)

@@ -31,7 +31,7 @@ from envs.observations import SCAN_LEVEL, SCAN_LIMIT, height_scan
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
 from scripts.config import parse_flags
-from scripts.runs import Run, RunFlags, command, load_policy, open_run, set_threads
+from scripts.runs import Run, RunFlags, command, load_policy, open_flags, set_threads
 from terrains.ground import Plane
 from terrains.scan import ScanConfig
 
@@ -51,7 +51,7 @@ def main() -> int:
     """Export; returns the exit status."""
     flags = parse_flags(Flags())
     set_threads(1)
-    run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    run = open_flags(flags)
     env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1, ground=Plane())
     folder = export_run(run, env, Path(flags.output) if flags.output else run.folder / "exported")
     difference = json.loads((folder / JSON).read_text())["max_difference"]

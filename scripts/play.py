@@ -17,7 +17,7 @@ from algorithms import Actor
 from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from scripts.config import parse_flags
-from scripts.runs import RunFlags, command, load_policy, open_run, set_threads
+from scripts.runs import RunFlags, command, load_policy, open_flags, set_threads
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
 from viewers.recording import Recording, record
@@ -80,7 +80,7 @@ def main() -> int:
     flags = parse_flags(Flags())
     validate(flags)
     threads = set_threads(flags.num_threads)
-    run = open_run(flags.task, flags.experiment_name, flags.log_dir, flags.load_run, flags.checkpoint)
+    run = open_flags(flags)
     on_map = run.cfg.env.terrain.type != "plane"
     script = command_script(flags, TERRAIN_SCRIPT if on_map else DEFAULT_SCRIPT)
     commands = sample_script(script, flags.seconds, run.cfg.env.step_dt)

@@ -16,6 +16,7 @@ from algorithms import checkpoint
 from algorithms.networks import ActorCritic
 from algorithms.trainer import BEST, NonFiniteError, make_policy
 from envs.legged_env import LeggedEnv
+from envs.tasks import get_task
 from robots.config import nearest
 from scripts.config import RunConfig, load_config
 
@@ -26,6 +27,8 @@ class RunFlags:
 
     task: str = "anymal_c_flat"
     """Task whose newest run is taken."""
+    policy: str = ""
+    """Name of a policy in policies/, instead of a run of your own."""
     load_run: str = ""
     """Run folder (name or path), empty for the newest."""
     checkpoint: int = -1
@@ -34,6 +37,10 @@ class RunFlags:
     """Folder of all experiments."""
     experiment_name: str = ""
     """Folder of the task's runs; empty for the task's name."""
+
+
+POLICIES = Path(__file__).resolve().parent.parent / "policies"
+"""Trained policies that come with the repository, a folder each."""
 
 
 @dataclass
@@ -129,6 +136,22 @@ def open_run(
     if iteration >= 0 or not best or not path.is_file():
         path = checkpoint_path(folder, iteration)
     return Run(folder, cfg, path, load_checkpoint(path, cfg.task, device))
+
+
+def open_flags(flags: RunFlags) -> Run:
+    """Open the run, or the shipped policy, that flags name; ValueError as `open_run`."""
+    folder = flags.load_run
+    if flags.policy:
+        known = sorted(path.parent.name for path in POLICIES.glob("*/config.yaml"))
+        if flags.load_run:
+            raise ValueError("--policy and --load_run exclude each other; give one of them")
+        if flags.policy not in known:
+            raise ValueError(
+                f"no policy {flags.policy!r} in policies/; it has {', '.join(known)}.{nearest(flags.policy, known)}"
+            )
+        folder = str(POLICIES / flags.policy)
+    task = get_task(flags.task).name
+    return open_run(task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
 
 
 def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""Keep a trained policy for others: `python scripts/ship.py --load_run RUN --name anymal_c_rough`.
+
+`policies/<name>/` gets the weights alone, the configuration, and the run's figures; `--policy <name>` plays and
+evaluates it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from algorithms import checkpoint
+from algorithms.trainer import BEST
+from scripts.config import RunConfig, default_config, parse_flags, save_config, to_plain
+from scripts.runs import POLICIES, RunFlags, command, open_flags
+
+FIGURES = ("evaluation", "terrain", "commands")
+"""What scripts/evaluate.py leaves in a run folder, as JSON."""
+KEPT = ("metadata", "iteration", "train_time", "evaluation", "best_score")
+"""What is kept of a checkpoint beside the weights."""
+
+
+@dataclass
+class Flags(RunFlags):
+    """Copy a run's policy into policies/, without what only training needs."""
+
+    name: str = ""
+    """Name of the policy; empty for the task's."""
+    overwrite: bool = False
+    """Replace a policy of that name."""
+
+
+def main() -> int:
+    """Copy; returns the exit status."""
+    flags = parse_flags(Flags())
+    run = open_flags(flags)
+    name = flags.name or run.cfg.task
+    folder = POLICIES / name
+    if folder.exists() and not flags.overwrite:
+        raise ValueError(f"policy {name} exists; give another --name, or --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = run.content.get("average") or run.content["policy"]
+    kept = {key: run.content[key] for key in KEPT}
+    checkpoint.save(folder / BEST, kept | {"policy": weights, "average": None})
+    save_config(run.cfg, folder / "config.yaml")
+    figures: dict[str, Any] = {
+        "task": run.cfg.task,
+        "train": train_command(run.cfg),
+        "checkpoint": run.checkpoint_path.name,
+        "iteration": run.content["iteration"],
+        "samples": run.content["iteration"] * run.cfg.num_envs * run.cfg.agent.ppo.num_steps,
+        "train_time": round(run.content["train_time"], 1),
+    }
+    for kind in FIGURES:
+        path = run.folder / f"{kind}.json"
+        if path.is_file():
+            figures[kind] = _figures(json.loads(path.read_text()), run.checkpoint_path.name, path)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        json.dump(figures, file, indent=1)
+    os.replace(file.name, folder / "figures.json")
+    (folder / "figures.json").chmod(0o644)
+    size = sum(path.stat().st_size for path in folder.glob("*.*")) / 1024
+    print(f"policy {folder} ({size:.0f} KiB), made by: {figures['train']}")
+    print(f"watch it: python scripts/play.py --policy {name}")
+    return 0
+
+
+def _figures(report: dict[str, Any], used: str, path: Path) -> dict[str, Any]:
+    """A report's figures; ValueError if it is of another checkpoint."""
+    if report["checkpoint"] != used:
+        raise ValueError(f"{path} is about {report['checkpoint']}, not {used}; run scripts/evaluate.py again")
+    return {key: value for key, value in report.items() if key not in ("run", "task", "train_time")}
+
+
+def train_command(cfg: RunConfig) -> str:
+    """The command that trains with this configuration."""
+    default = default_config(cfg.task, cfg.recipe)
+    default.seed = -1  # always named
+    flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
+    ignored = (
+        "task",
+        "recipe",
+        "run_name",
+        "experiment_name",
+        "log_dir",
+        "num_threads",
+        "resume",
+        "load_run",
+    )
+    flags += _changes(to_plain(default), to_plain(cfg), "", ignored)
+    return " ".join(["python scripts/train.py", *flags])
+
+
+def _changes(old: Any, new: Any, path: str, ignored: tuple[str, ...] = ()) -> list[str]:
+    if isinstance(new, dict) and isinstance(old, dict) and new:
+        found = (
+            _changes(old.get(key), value, f"{path}.{key}".lstrip("."))
+            for key, value in new.items()
+            if key not in ignored
+        )
+        return [flag for flags in found for flag in flags]
+    if old == new:
+        return []
+    value = " ".join(map(str, new)) if isinstance(new, list) else str(new)
+    return [f"--{path} {value}"]
+
+
+if __name__ == "__main__":
+    command(main)
