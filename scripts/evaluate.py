@@ -51,6 +51,8 @@ class Flags(RunFlags):
     """Kinds of terrain for it."""
     commands: bool = False
     """Test of classes of commands instead (or besides): forward, slow, sideways, turning, standing."""
+    cell: float = 0.0
+    """Spacing of the map's vertices for these tests, m; 0 for that of the training."""
     robots: int = 200
     """Robots for each kind and difficulty, or each class of commands."""
     seed: int = 1
@@ -69,6 +71,7 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_flags(flags)
+    run.cfg.env.terrain.cell = flags.cell or run.cfg.env.terrain.cell
     if flags.terrain or flags.commands:
         if flags.terrain:
             test_terrain(run, flags, threads)
@@ -79,9 +82,9 @@ def main() -> int:
     if flags.push:
         results["pushed"] = measure(run, flags, threads, push=True)
     show(run, results)
-    plots = write_report(run, flags, "evaluation.json", {name: asdict(r) for name, r in results.items()})
-    plot_evaluation({name: asdict(result) for name, result in results.items()}, plots / "evaluation.png")
-    print(f"figures: {run.folder / 'evaluation.json'}, picture: {plots / 'evaluation.png'}")
+    picture = write_report(run, flags, "evaluation", {name: asdict(r) for name, r in results.items()})
+    plot_evaluation({name: asdict(result) for name, result in results.items()}, picture)
+    print(f"picture: {picture}")
     nominal = results["nominal"]
     line = {
         "lin_vel_error": nominal.lin_vel_error,
@@ -101,7 +104,7 @@ def main() -> int:
 
 
 def write_report(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> Path:
-    """Write figures and where they come from, as JSON; returns the folder for pictures."""
+    """Write figures and where they come from, as JSON; returns where a picture of them goes."""
     report = {
         "run": run.folder.name,
         "task": run.cfg.task,
@@ -115,10 +118,15 @@ def write_report(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> 
     text = json.dumps(report, indent=1)
     plots = run.folder / "plots"
     plots.mkdir(exist_ok=True)
-    (run.folder / name).write_text(text)
+    # what another engine or map says stands beside, not instead
+    engine = "" if flags.engine == "auto" else f"_{flags.engine}"
+    cell = f"_cell{flags.cell:g}" if flags.cell else ""
+    path = run.folder / f"{name}{engine}{cell}.json"
+    path.write_text(text)
     if flags.json:
         Path(flags.json).write_text(text)
-    return plots
+    print(f"figures: {path}")
+    return plots / path.with_suffix(".png").name
 
 
 def test_terrain(run: Run, flags: Flags, threads: int) -> None:
@@ -134,9 +142,9 @@ def test_terrain(run: Run, flags: Flags, threads: int) -> None:
         num_threads=threads,
     )
     show_cells(run, cells)
-    plots = write_report(run, flags, "terrain.json", {"cells": [asdict(cell) for cell in cells]})
-    plot_success(cells, plots / "terrain_success.png", f"{run.cfg.task}, {run.folder.name}")
-    print(f"figures: {run.folder / 'terrain.json'}, picture: {plots / 'terrain_success.png'}")
+    picture = write_report(run, flags, "terrain", {"cells": [asdict(cell) for cell in cells]})
+    plot_success(cells, picture, f"{run.cfg.task}, {run.folder.name}")
+    print(f"picture: {picture}")
     means = {name: [cell.success for cell in cells if cell.shape == name] for name in flags.shapes}
     print(" ".join(f"{name}={sum(values) / len(values):.3f}" for name, values in means.items()))
 
@@ -153,8 +161,7 @@ def test_commands(run: Run, flags: Flags, threads: int) -> None:
         num_threads=threads,
     )
     show_commands(run, results)
-    write_report(run, flags, "commands.json", {"classes": [asdict(result) for result in results]})
-    print(f"figures: {run.folder / 'commands.json'}")
+    write_report(run, flags, "commands", {"classes": [asdict(result) for result in results]})
     print(" ".join(f"{result.name}={result.followed:.3f}" for result in results))
 
 
@@ -191,6 +198,8 @@ def show_cells(run: Run, cells: list[Cell]) -> None:
 
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
+    if not flags.cell >= 0.0:
+        raise ValueError(f"--cell must not be negative, not {flags.cell:g}")
     if flags.robots < 1:
         raise ValueError(f"--robots must be at least 1, not {flags.robots}")
     check_shapes(flags.shapes)

@@ -121,7 +121,7 @@ class CurriculumLog:
     def draw(self, positions: np.ndarray) -> None:
         """Draw the map with robots at `positions` [N, 2], world frame, m, and the levels over time."""
         plots = self.folder / "plots"
-        draw_map(self.course.terrain, plots / "terrain.png", positions, self.folder.name)
+        draw_map(self.course.terrain, plots / "map.png", positions, self.folder.name)
         if len(self._path.read_text().splitlines()) > 1:  # else stopped before the first rows
             draw_levels(self._path, plots / "levels.png")
 

@@ -21,7 +21,7 @@ from algorithms.trainer import BEST
 from scripts.config import RunConfig, default_config, parse_flags, save_config, to_plain
 from scripts.runs import POLICIES, RunFlags, command, open_flags
 
-FIGURES = ("evaluation", "terrain", "commands")
+FIGURES = ("evaluation", "terrain", "terrain_mujoco", "commands")
 """What scripts/evaluate.py leaves in a run folder, as JSON."""
 KEPT = ("metadata", "iteration", "train_time", "evaluation", "best_score")
 """What is kept of a checkpoint beside the weights."""

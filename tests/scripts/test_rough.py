@@ -100,7 +100,7 @@ def test_levels_after_the_resume_point_and_broken_rows_are_left_out(tmp_path: Pa
     )
     log = CurriculumLog(tmp_path, course, 0)
     log.draw(np.zeros((1, 2)))
-    assert (tmp_path / "plots" / "terrain.png").exists(), "stopped before there are rows: no complaint"
+    assert (tmp_path / "plots" / "map.png").exists(), "stopped before there are rows: no complaint"
     assert not (tmp_path / "plots" / "levels.png").exists()
     for iteration in (10, 20, 30):
         log.write(iteration)
@@ -130,7 +130,7 @@ def test_the_success_test_leaves_figures_and_a_picture(
     assert [cell["shape"] for cell in report["cells"]] == ["stairs_up"] * 5 + ["gap"] * 6
     assert report["iteration"] == 3 and report["cells"][3]["value"] == 0.2
     assert all(cell["success"] == 0.0 and cell["robots"] == 2 for cell in report["cells"])
-    assert (trained / "plots" / "terrain_success.png").read_bytes()[:4] == b"\x89PNG"
+    assert (trained / "plots" / "terrain.png").read_bytes()[:4] == b"\x89PNG"
     assert capsys.readouterr().out.strip().splitlines()[-1] == "stairs_up=0.000 gap=0.000"
 
 
