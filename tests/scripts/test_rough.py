@@ -56,7 +56,7 @@ def test_a_run_leaves_levels_and_pictures(trained: Path) -> None:
     assert "stairs_up" in shapes and len(rows) == 3 * 3 * len(shapes)
     for iteration in "123":
         assert sum(int(row["robots"]) for row in rows if row["iteration"] == iteration) == 8
-    for name in ("terrain.png", "levels.png"):
+    for name in ("map.png", "levels.png"):
         assert (trained / "plots" / name).read_bytes()[:4] == b"\x89PNG"
     with (trained / "progress.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
