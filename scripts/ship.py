@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def main() -> int:
     weights = run.content.get("average") or run.content["policy"]
     kept = {key: run.content[key] for key in KEPT}
     checkpoint.save(folder / BEST, kept | {"policy": weights, "average": None})
-    save_config(run.cfg, folder / "config.yaml")
+    # where it was trained is nobody's business
+    save_config(replace(run.cfg, log_dir="logs", run_name="", num_threads=0), folder / "config.yaml")
     figures: dict[str, Any] = {
         "task": run.cfg.task,
         "train": train_command(run.cfg),
