@@ -37,6 +37,7 @@ class TerrainConfig:
             "stairs_up": 0.35,
             "stairs_down": 0.25,
             "obstacles": 0.2,
+            **dict.fromkeys(("flat", "random_rough", "stepping_stones", "gap", "pit", "waves"), 0.0),
         }
     )
     """Shape -> share of the columns; they sum to 1."""
