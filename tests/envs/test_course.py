@@ -47,8 +47,8 @@ def move(env: LeggedEnv, rows: list[int], x: float, y: float) -> None:
 
 
 def tip(env: LeggedEnv, *rows: int) -> None:
-    """Lay robots on their backs where they stand, so that the next step ends their episodes as falls."""
-    pos = course_of(env).origins() + torch.tensor([0.0, 0.0, 0.125])
+    """Lay robots on their backs, just touching the ground, so that the next step ends their episodes as falls."""
+    pos = course_of(env).origins() + torch.tensor([0.0, 0.0, 0.13])
     write(env, list(rows), pos, [0.0, 1.0, 0.0, 0.0])
 
 
