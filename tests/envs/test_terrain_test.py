@@ -123,11 +123,13 @@ def puppeteer(env: LeggedEnv) -> Callable[[Tensor], Tensor]:
         pos = start + ahead * speed * dt * steps
         quat, zero = torch.zeros(n, 4), torch.zeros(n, 3)
         quat[:, 0], quat[:, 3] = (0.5 * heading).cos(), (0.5 * heading).sin()
-        over = falls_at == steps
+        # on its back a little lower in each of some steps, until it touches the ground when forces are read
+        since = steps - falls_at
+        over = (since >= 0) & (since < 8)
         quat[over] = torch.tensor([0.0, 1.0, 0.0, 0.0])
-        pos[over, 2] = 0.125
+        pos[over, 2] = (0.137 - 0.002 * since[over]).float()
         # level 1 stays where it fell; level 3 gets up and walks all the way
-        stay = (level == 1) & (steps > falls_at)
+        stay = (level == 1) & (since >= 8)
         angles = env.default_joint_pos.expand(n, -1)
         env.engine.write_state(~stay, pos, quat, ahead * speed, zero, angles, torch.zeros_like(angles))
         steps += 1
