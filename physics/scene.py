@@ -17,7 +17,8 @@ from robots.config import RobotConfig, match, matching
 from terrains.ground import Ground, HeightField
 
 Actuation = Literal["position", "torque"]
-_STEPS_TO_RECOVER = 2  # physics steps; time constant of contacts on height fields, MuJoCo's smallest
+STEPS_TO_RECOVER = 2
+"""Time constant of contacts on height fields, physics steps; MuJoCo allows no smaller one."""
 _BASE = 0.3  # thickness of a height field below its lowest point, m: what comes in fast must not pass through
 
 
@@ -113,7 +114,7 @@ def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
         # and MuJoCo's height field then pushes it sideways out of neighbouring triangles: it is stuck.
         for touching in spec.geoms:
             if touching.contype:
-                touching.solref = [_STEPS_TO_RECOVER * spec.option.timestep, 1.0]
+                touching.solref = [STEPS_TO_RECOVER * spec.option.timestep, 1.0]
 
 
 def _add_height_field(spec: mujoco.MjSpec, ground: HeightField) -> list[float]:

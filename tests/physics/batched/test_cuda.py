@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from physics import scene
 from physics.batched import cuda
 from physics.batched.cuda import CudaStepper, NoCuda, compile_cuda, cuda_source, find_device, limb_threads
 from physics.batched.engine import BatchedEngine
@@ -113,7 +114,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> type[Driver]:
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-def test_kernel_computes_what_the_cpu_does(ground: str, host) -> None:
+def test_kernel_computes_what_the_cpu_does(ground: str, host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene, "STEPS_TO_RECOVER", 4)  # softer contacts: robots lie still sooner
     engines = [make(ground) for _ in range(3)]
     for engine, threads in zip(engines[1:], (4, 1), strict=True):
         move_to_host(engine, threads)

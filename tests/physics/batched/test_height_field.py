@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from physics import BatchedEngine, MujocoEngine, UnsupportedModel, build_scene, make_engine
+from physics import BatchedEngine, MujocoEngine, UnsupportedModel, build_scene, make_engine, scene
 from physics.batched import eager
 from physics.batched.records import SphereInputs
 from physics.batched.surface import height_field
@@ -143,7 +143,7 @@ def test_a_step_on_a_slope_is_that_of_mujoco(slope: tuple[float, float]) -> None
         robot.robot, robot.state(cases), robot.inputs(cases), height_field(ground), eager.EXACT
     )
     # a sloping map's heights are float32 numbers in MuJoCo too, but others
-    assert cases.error(robot.arrays(state)[1])[plain].max() < (1e-4 if rise else 1e-11)
+    assert cases.error(robot.arrays(state)[1])[plain].max() < (3e-4 if rise else 1e-11)
     error = cases.error(engine_step(make(ground, 250), cases))[plain]
     assert np.quantile(error, 0.99) < 1e-4 and error.max() < 2e-3
 
@@ -175,9 +175,15 @@ def _has_one_contact_per_sphere(cases: Cases, ground: HeightField, slope: tuple[
 # ---------------------------------------------------------------------- standing and walking
 
 
+@pytest.fixture
+def as_soft_as_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contacts with MuJoCo's default time constant of 0.02 s, in which robots bounce less."""
+    monkeypatch.setattr(scene, "STEPS_TO_RECOVER", 4)
+
+
 @pytest.mark.parametrize("height", [0.0, 0.37])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_flat_field_is_a_plane(cell: float, height: float) -> None:
+def test_a_flat_field_is_a_plane(cell: float, height: float, as_soft_as_planes: None) -> None:
     count = 32
     ground = HeightField.centred(np.full(grid(cell)[0].shape, height), cell)
     engines = make(Plane(), count), make(ground, count)
@@ -335,7 +341,7 @@ def scatter(engine: BatchedEngine, ground: HeightField, rows: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_results_do_not_depend_on_neighbours_or_threads(cell: float) -> None:
+def test_results_do_not_depend_on_neighbours_or_threads(cell: float, as_soft_as_planes: None) -> None:
     ground, everybody = rough(cell, 0.06), torch.arange(CROWD)
     shuffled = torch.randperm(CROWD, generator=torch.Generator().manual_seed(0))
 
