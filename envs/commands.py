@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from envs.config import CommandConfig
+from envs.randomisation import Uniform
 from envs.state import yaw_of
 from terrains.curriculum import CommandCurriculum
-
-Uniform = Callable[..., Tensor]
-"""(bounds, *shape) -> random numbers [N, *shape], uniform in bounds."""
 
 
 class Commands:

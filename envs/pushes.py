@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from envs.config import RandomisationConfig
+from envs.randomisation import Uniform
 from physics import Engine
-
-Uniform = Callable[..., Tensor]
-"""(bounds, *shape) -> random numbers [N, *shape], uniform in bounds."""
 
 
 class Pushes:
