@@ -25,6 +25,9 @@ from robots.config import match, matching
 from terrains.grid import Terrain, make_terrain
 from terrains.ground import Ground, Plane
 
+RUNAWAY = 20.0
+"""No robot is that fast, m/s: one that was squeezed out of the ground is, once in many millions of steps."""
+
 
 class LeggedEnv(gym.vector.VectorEnv):
     """Vector environment whose arrays are float32 tensors on `device`.
@@ -312,9 +315,9 @@ class LeggedEnv(gym.vector.VectorEnv):
         rewards, terms = self._rewards()
         self._noise.uniform_(-1.0, 1.0, generator=self.generator)
         self._observe(self._final_obs)
-        # Physics that stopped being finite ends the episode; nothing of it reaches the learner.
+        # Physics that stopped being finite, or plausible, ends the episode; nothing of it reaches the learner.
         sums = sum((self._final_obs[group].sum(1) for group in self._groups), start=rewards)
-        bad = self.engine.bad | ~torch.isfinite(sums)
+        bad = self.engine.bad | ~torch.isfinite(sums) | (state.base_lin_vel.square().sum(1) > RUNAWAY**2)
         rewards = torch.where(bad, 0.0, rewards)
         for group in self._groups:
             self._final_obs[group].masked_fill_(bad.unsqueeze(1), 0.0)

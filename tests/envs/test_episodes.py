@@ -243,3 +243,15 @@ def test_all_robots_may_go_bad_at_once() -> None:
         got = snapshot(env.step(torch.zeros(4, 12)))
         assert all(torch.isfinite(tensor).all() for tensor in got.values()), k
     assert got["Episode/non_finite"] == 0
+
+
+def test_a_runaway_robot_ends_its_episode_unrewarded() -> None:
+    env = make(calm(), 4)
+    mask = torch.tensor([False, True, False, False])
+    fast = torch.zeros(4, 3)
+    fast[:, 2] = 25.0
+    env.engine.set_base_velocity(mask, fast, torch.zeros(4, 3))
+    _, reward, terminated, _, info = env.step(torch.zeros(4, 12))
+    assert terminated.tolist() == mask.tolist() and reward[1] == 0.0
+    assert info["log"]["Episode/non_finite"] == 1 and not info["final_obs"]["policy"][1].any()
+    assert env.engine.base_lin_vel[1].norm() < 2.0
