@@ -76,8 +76,12 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         ValueError: the folder cannot be made, an observation term cannot be described, or a file does not act
             like the trained policy.
     """
-    policy = load_policy(run, env)
     cfg = run.cfg.env
+    if cfg.actuator in ("torque", "velocity"):
+        raise ValueError(
+            f"a policy for env.actuator {cfg.actuator} cannot be exported: policy.json describes joint targets"
+        )
+    policy = load_policy(run, env)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -159,3 +159,11 @@ def test_bad_input_is_one_sentence(
         assert run_main(monkeypatch, "--log_dir", str(logs), *args) == 2
         error = capsys.readouterr().err
         assert sentence in error and error.startswith("export.py: ") and error.count("\n") == 1
+
+
+def test_a_policy_that_commands_torques_is_refused(logs: Path, env: LeggedEnv, tmp_path: Path) -> None:
+    run = open_run(log_dir=str(logs))
+    run.cfg.env.actuator = "torque"
+    with pytest.raises(ValueError, match="env.actuator torque cannot be exported"):
+        export_run(run, env, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
