@@ -21,7 +21,6 @@ from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.terrain_test import wilson
 from terrains.curriculum import Curriculum, Episodes
-from terrains.grid import make_terrain
 
 SECONDS = 10.0
 """Length of the episode, s."""
@@ -107,7 +106,7 @@ def command_test(
     if cfg.terrain.type == "plane":
         cfg.terrain.type, cfg.terrain.shape = "tile", "flat"
     n = robots * len(COMMANDS)
-    env = LeggedEnv(cfg, n, engine, device, num_threads, seed, terrain=make_terrain(cfg.terrain))
+    env = LeggedEnv(cfg, n, engine, device, num_threads, seed)
     course = env.course
     assert course is not None
     levels, columns = course.terrain.origins.shape[:2]
