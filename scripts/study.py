@@ -169,12 +169,17 @@ def make_runs(experiment: Experiment, folder: Path, num_threads: int = 1) -> lis
         StudyRun(
             name,
             seed,
-            overlay(cfg, {"seed": seed, "num_threads": num_threads}),
+            seeded(overlay(cfg, {"num_threads": num_threads}), seed),
             folder / "runs" / f"{name}_seed{seed}",
         )
         for seed in seeds
         for name, cfg in configs.items()
     ]
+
+
+def seeded(cfg: RunConfig, seed: int) -> RunConfig:
+    """The same with a seed, and a map of its own: else one map's luck would pass for a variant's skill."""
+    return overlay(cfg, {"seed": seed, "env": {"terrain": {"seed": cfg.env.terrain.seed + seed}}})
 
 
 def variant_config(experiment: Experiment, values: dict[str, Any]) -> RunConfig:
