@@ -75,14 +75,14 @@ class PlainStep(PlainPolicy):
 
     def forward(self, obs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """[N, O] and [N, S] -> clipped action [N, A] and next hidden state [N, S]."""
-        x, hidden = self._prepare(obs).unsqueeze(0), hidden.unsqueeze(0)
+        x, hidden = self._prepare(obs), hidden.unsqueeze(0)
         if isinstance(self.memory, nn.LSTM):
             h, c = hidden.chunk(2, -1)
-            x, state = self.memory(x, (h.contiguous(), c.contiguous()))
+            remembered, state = self.memory(x.unsqueeze(0), (h.contiguous(), c.contiguous()))
             hidden = torch.cat(state, -1)
         else:
-            x, hidden = self.memory(x, hidden)
-        return self._act(x.squeeze(0)), hidden.squeeze(0)
+            remembered, hidden = self.memory(x.unsqueeze(0), hidden)
+        return self._act(torch.cat((x, remembered.squeeze(0)), -1)), hidden.squeeze(0)
 
 
 class Remembering(nn.Module):

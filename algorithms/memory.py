@@ -92,9 +92,15 @@ class Memory(nn.Module):
         n = (n + (r + r_h).sigmoid() * n_h).tanh()
         return n + (z + z_h).sigmoid() * (state - n)
 
-    def output(self, state: Tensor) -> Tensor:
-        """What the layers behind see, [..., S] -> [..., H]."""
-        return state[..., : self.hidden]
+    def output(self, x: Tensor, state: Tensor) -> Tensor:
+        """What the layers behind see: the input and the memory of it, [..., inputs] and [..., S] -> [..., inputs + H]."""
+        return torch.cat((x, state[..., : self.hidden]), -1)
+
+    def mirror_behind(self, mirror: Mirror) -> Mirror:
+        """The mirror of `output`, given the input's."""
+        index, sign = mirror
+        units = torch.arange(self.hidden, device=index.device).roll(self.hidden // 2) + len(index)
+        return torch.cat((index, units)), torch.cat((sign, sign.new_ones(self.hidden)))
 
     def plain(self, inputs: int) -> nn.RNNBase:
         """A copy as `nn.LSTM` or `nn.GRU`, for export."""

@@ -143,7 +143,7 @@ class MLP(nn.Module):
         sizes: tuple[int, ...],
         init: str,
         output_gain: float,
-        mirrors: tuple[Mirror | None, Mirror] | None = None,
+        mirrors: tuple[Mirror, Mirror] | None = None,
     ):
         """Build the layers.
 
@@ -151,7 +151,7 @@ class MLP(nn.Module):
             sizes: widths from input to output.
             init: `orthogonal` or `default`, see `PolicyConfig`.
             output_gain: scale of orthogonal initial weights of the last layer.
-            mirrors: of input and output, for an equivariant network; None for an input of swapped pairs.
+            mirrors: of input and output, for an equivariant network.
         """
         super().__init__()
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))

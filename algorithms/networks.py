@@ -104,13 +104,15 @@ class ActorCritic(nn.Module):
         first: Mirror | None,
         last: Mirror | None,
     ) -> tuple[Memory | None, MLP]:
-        """Memory, if any, and the MLP behind it."""
+        """Memory, if any, and the MLP behind it, which sees the observation as well: it need not be remembered."""
         cfg, memory = self.cfg, None
-        tied = cfg.symmetry == "equivariant"
+        if cfg.symmetry != "equivariant":
+            first = last = None
         if cfg.recurrent != "none":
-            memory = Memory(inputs, cfg.recurrent_hidden, cfg.recurrent, first if tied else None)
-            inputs, first = cfg.recurrent_hidden, None
-        mirrors = (first, last) if tied and last is not None else None
+            memory = Memory(inputs, cfg.recurrent_hidden, cfg.recurrent, first)
+            inputs += cfg.recurrent_hidden
+            first = memory.mirror_behind(first) if first is not None else None
+        mirrors = (first, last) if first is not None and last is not None else None
         return memory, MLP((inputs, *hidden, outputs), cfg.init, gain, mirrors)
 
     @property
@@ -143,7 +145,7 @@ class ActorCritic(nn.Module):
         if self.critic_memory is not None:
             if hidden is None:
                 raise ValueError("the value of a recurrent policy needs the critic's hidden state")
-            x = self.critic_memory.output(self.critic_memory.step(x, hidden))
+            x = self.critic_memory.output(x, self.critic_memory.step(x, hidden))
         return self.critic(x).squeeze(-1)
 
     def forward(self, obs: Tensor, hidden: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -156,14 +158,14 @@ class ActorCritic(nn.Module):
         x = self.normalise(obs)
         if self.actor_memory is not None:
             hidden = self.actor_memory.step(x, hidden)
-            x = self.actor_memory.output(hidden)
+            x = self.actor_memory.output(x, hidden)
         return (self.actor(x), self.log_std.exp()), hidden
 
     def mean_sequence(self, obs: Tensor, hidden: Tensor, dones: Tensor) -> Tensor:
         """Mean actions [T, N, A] of T steps, see `Memory.forward`."""
         x = self.normalise(obs)
         if self.actor_memory is not None:
-            x = self.actor_memory.output(self.actor_memory(x, hidden, dones))
+            x = self.actor_memory.output(x, self.actor_memory(x, hidden, dones))
         return self.actor(x)
 
     def value_sequence(self, critic_obs: Tensor, hidden: Tensor, dones: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +174,7 @@ class ActorCritic(nn.Module):
         states = hidden.expand(len(x), -1, -1)
         if self.critic_memory is not None:
             states = self.critic_memory(x, hidden, dones)
-            x = self.critic_memory.output(states)
+            x = self.critic_memory.output(x, states)
         return self.critic(x).squeeze(-1), states
 
     @torch.no_grad()

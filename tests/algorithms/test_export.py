@@ -88,7 +88,7 @@ def test_both_formats_remember_like_the_policy(policy: ActorCritic, tmp_path: Pa
 def test_check_returns_one_pair(policy: ActorCritic, tmp_path: Path) -> None:
     check = export_policy(policy, tmp_path, CLIP_OBS, CLIP_ACTIONS)
     assert check.observation.shape == (OBS,)
-    assert torch.allclose(check.action, expected(policy, check.observation), atol=1e-6)
+    assert torch.allclose(check.action, expected(policy, check.observation[None])[0], atol=1e-6)
 
 
 def test_policy_is_left_as_it_was(policy: ActorCritic, tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def test_built_in_experiments(tmp_path: Path) -> None:
     runs = make_runs(get_experiment("curriculum"), tmp_path)
     assert {run.cfg.env.curriculum.strategy for run in runs} == set(STRATEGIES) - {"fixed"}
     assert {run.seed for run in runs} == {1, 2, 3} and len({run.folder for run in runs}) == len(runs)
+    assert len({run.cfg.env.terrain.seed for run in runs}) == 3, "every seed has its own map"
     for batch in (98_304, 960):
         runs = make_runs(get_experiment("batch", batch), tmp_path)
         assert {run.cfg.num_envs * run.cfg.agent.ppo.num_steps for run in runs} == {batch}
