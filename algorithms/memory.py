@@ -93,7 +93,7 @@ class Memory(nn.Module):
         return n + (z + z_h).sigmoid() * (state - n)
 
     def output(self, x: Tensor, state: Tensor) -> Tensor:
-        """What the layers behind see: the input and the memory of it, [..., inputs] and [..., S] -> [..., inputs + H]."""
+        """What the layers behind see, [..., inputs + H]: the input, and the state [..., S] after it."""
         return torch.cat((x, state[..., : self.hidden]), -1)
 
     def mirror_behind(self, mirror: Mirror) -> Mirror:
