@@ -119,9 +119,10 @@ def parity(index: Tensor, sign: Tensor) -> Tensor:
     Of a pair that the mirror swaps they are x_i + sign x_j and x_i - sign x_j; m is the larger of the two
     numbers, missing columns are zero.
     """
-    size = len(index)
+    size, device = len(index), sign.device
+    index, sign = index.cpu(), sign.cpu()
     mirror = torch.zeros(size, size)
-    mirror[index, torch.arange(size)] = sign.cpu()  # x @ mirror is x in the mirror
+    mirror[index, torch.arange(size)] = sign  # x @ mirror is x in the mirror
     one = torch.eye(size)
     parts = []
     for part in (one + mirror, one - mirror):
@@ -130,9 +131,7 @@ def parity(index: Tensor, sign: Tensor) -> Tensor:
         columns = part[:, first]
         parts.append(columns / columns.abs().amax(0))
     most = max(part.shape[1] for part in parts)
-    return torch.cat([nn.functional.pad(part, (0, most - part.shape[1])) for part in parts], 1).to(
-        sign.device
-    )
+    return torch.cat([nn.functional.pad(part, (0, most - part.shape[1])) for part in parts], 1).to(device)
 
 
 class MLP(nn.Module):

@@ -19,8 +19,10 @@ class RunningNormaliser(nn.Module):
     var: Tensor
     count: Tensor
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, mirror: Mirror | None = None):
+        """For `size` columns; with a mirror, statistics are those of samples and their images."""
         super().__init__()
+        self.mirror = mirror
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("var", torch.ones(size))
         self.register_buffer("count", torch.zeros(()))
@@ -32,6 +34,9 @@ class RunningNormaliser(nn.Module):
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Add samples [B, size] (Chan et al. 1979, parallel variance)."""
+        if self.mirror is not None:
+            index, sign = (tensor.to(x.device) for tensor in self.mirror)
+            x = torch.cat((x, x[:, index] * sign))
         batch = float(len(x))
         total = self.count + batch
         delta = x.mean(0) - self.mean
@@ -92,8 +97,9 @@ class ActorCritic(nn.Module):
             num_critic_obs, cfg.critic_hidden, 1, 1.0, mirrors[2], even
         )
         self.log_std = nn.Parameter(torch.full((num_actions,), math.log(cfg.init_std)))
-        self.obs_normaliser = RunningNormaliser(num_obs) if cfg.normalise_obs else None
-        self.critic_normaliser = RunningNormaliser(num_critic_obs) if cfg.normalise_obs else None
+        seen = (None, None) if cfg.symmetry == "none" else (mirrors[0], mirrors[2])
+        self.obs_normaliser = RunningNormaliser(num_obs, seen[0]) if cfg.normalise_obs else None
+        self.critic_normaliser = RunningNormaliser(num_critic_obs, seen[1]) if cfg.normalise_obs else None
 
     def _network(
         self,

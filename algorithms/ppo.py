@@ -103,7 +103,9 @@ class PPO:
         """Learning rate, a tensor on the device."""
         self.desired_kl = torch.tensor(cfg.desired_kl, device=device)
         """KL divergence that the learning rate is adapted to, a tensor on the device."""
-        self.optimizer = torch.optim.Adam(self.parameters, lr=self.learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=self.learning_rate, fused=True, capturable=device.type == "cuda"
+        )
         self._rows = 0
         by_sample = device.type == "cpu" and not policy.recurrent
         self._native = native_gradients(policy, cfg) if by_sample else None
@@ -146,17 +148,24 @@ class PPO:
         }
 
     def _samples(self, rollout: RolloutBuffer) -> dict[str, Tensor]:
-        """Every sample on its own, [S, ...]; with augmentation, behind them the same as seen in the mirror."""
+        """Every sample on its own, [S, ...]; with augmentation, behind them the same as seen in the mirror.
+
+        An image has its sample's probability, but the mean that the policy had for what it shows: the KL
+        divergence of a policy that did not change is 0, although it does not act in the mirror as it should.
+        """
         names = ["obs", "actions", "means", "log_probs", "values", "advantages", "returns"]
         names += [] if rollout.critic_obs is rollout.obs else ["critic_obs"]
         flat = {name: getattr(rollout, name).flatten(0, 1) for name in names}
         if self.policy.cfg.symmetry == "augmentation":
             obs, action, critic_obs = self.policy.mirrors
-            mirrors = {"obs": obs, "actions": action, "means": action, "critic_obs": critic_obs}
-            for name, values in flat.items():
-                mirror = mirrors.get(name)
-                image = values if mirror is None else values[:, mirror[0]] * mirror[1]
-                flat[name] = torch.cat((values, image))
+            mirrors = {"obs": obs, "actions": action, "critic_obs": critic_obs}
+            images = {
+                name: values[:, mirror[0]] * mirror[1] if (mirror := mirrors.get(name)) else values
+                for name, values in flat.items()
+            }
+            with torch.no_grad():
+                images["means"] = self.policy.mean(images["obs"])
+            flat = {name: torch.cat((values, images[name])) for name, values in flat.items()}
         return flat
 
     def _allocate(self, flat: dict[str, Tensor], batch: int) -> None:

@@ -218,7 +218,8 @@ class Trainer:
         self._mean_return.copy_(torch.where(known, mean, self._mean_return))
         log["Train/mean_reward"], log["Train/mean_episode_length"] = self._mean_return.unbind()
         log |= {f"Loss/{name}": value for name, value in losses.items()}
-        # the one transfer of the iteration; it also waits for the device, so that times are true
+        # The one transfer of the iteration; it also waits for the device, so that the whole time is true. On a GPU
+        # collection ends when its work is queued.
         values = torch.stack([value.float() for value in log.values()]).tolist()
         end = time.perf_counter()
         self.iteration += 1

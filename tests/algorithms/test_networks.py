@@ -14,12 +14,24 @@ ACTION_MIRROR = (torch.tensor([1, 0, 2]), torch.tensor([-1.0, -1.0, 1.0]))
 
 @pytest.mark.parametrize("hidden", [(8,), (16, 8), (32, 16, 8)])
 @pytest.mark.parametrize("init", ["default", "orthogonal"])
-def test_equivariant_networks_commute_with_the_mirror(hidden: tuple[int, ...], init: str) -> None:
+@pytest.mark.parametrize("normalise", [False, True])
+def test_equivariant_networks_commute_with_the_mirror(
+    hidden: tuple[int, ...], init: str, normalise: bool
+) -> None:
     torch.manual_seed(0)
-    cfg = PolicyConfig(actor_hidden=hidden, critic_hidden=hidden, symmetry="equivariant", init=init)  # type: ignore[arg-type]
+    cfg = PolicyConfig(
+        actor_hidden=hidden,
+        critic_hidden=hidden,
+        symmetry="equivariant",
+        init=init,  # type: ignore[arg-type]
+        normalise_obs=normalise,
+    )
     policy = ActorCritic(4, 4, 3, cfg, OBS_MIRROR, ACTION_MIRROR)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter)
+    if policy.obs_normaliser is not None and policy.critic_normaliser is not None:
+        for normaliser in (policy.obs_normaliser, policy.critic_normaliser):
+            normaliser.update(torch.tensor([1.0, 2.0, 3.0, 5.0]) + torch.rand(30, 4))
     obs = torch.randn(20, 4)
     mirrored = obs[:, OBS_MIRROR[0]] * OBS_MIRROR[1]
     action, value = policy.mean(obs), policy.value(obs)

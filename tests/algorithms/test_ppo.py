@@ -188,12 +188,10 @@ def test_augmentation_learns_the_same_from_samples_and_their_mirror_image() -> N
         ppo = PPO(policy, PPOConfig(num_epochs=1, num_mini_batches=1), torch.device("cpu"))
         _, rollout = make_ppo()
         if mirrored:
-            for values, (index, sign) in (
-                (rollout.obs, obs_mirror),
-                (rollout.actions, action_mirror),
-                (rollout.means, action_mirror),
-            ):
+            for values, (index, sign) in ((rollout.obs, obs_mirror), (rollout.actions, action_mirror)):
                 values.copy_(values[..., index] * sign)
+        with torch.no_grad():
+            rollout.means.copy_(policy.mean(rollout.obs))
         ppo.update(rollout, torch.Generator().manual_seed(0))
         return torch.cat([parameter.detach().flatten() for parameter in ppo.parameters])
 
@@ -201,6 +199,23 @@ def test_augmentation_learns_the_same_from_samples_and_their_mirror_image() -> N
     assert torch.allclose(learn("augmentation", False), learn("augmentation", True), atol=1e-5)
     assert not torch.allclose(learn("none", False), learn("none", True), atol=1e-4)
     assert not torch.allclose(learn("none", False), learn("augmentation", False), atol=1e-4)
+
+
+@pytest.mark.parametrize("symmetry", ["none", "augmentation"])
+def test_a_policy_that_did_not_change_has_no_divergence(symmetry: str) -> None:
+    """Else the adaptive learning rate falls to its minimum: no plain network acts in the mirror as it should."""
+    mirror = (torch.arange(NUM_OBS), -torch.ones(NUM_OBS))
+    torch.manual_seed(0)
+    cfg = PolicyConfig((8,), (8,), symmetry=symmetry)  # type: ignore[arg-type]
+    policy = ActorCritic(NUM_OBS, NUM_OBS, A, cfg, mirror, (torch.arange(A), -torch.ones(A)))
+    for parameter in policy.actor.parameters():
+        parameter.data.normal_()
+    ppo = PPO(policy, PPOConfig(num_epochs=1, num_mini_batches=1), torch.device("cpu"))
+    _, rollout = make_ppo()
+    with torch.no_grad():
+        rollout.means.copy_(policy.mean(rollout.obs))
+        assert (policy.mean(-rollout.obs) + rollout.means).abs().max() > 0.1
+    assert ppo.update(rollout, torch.Generator())["kl"].abs() < 1e-6
 
 
 def test_standard_deviation_stays_in_its_range() -> None:

@@ -188,6 +188,9 @@ def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "model_1.pt"
     checkpoint.save(path, {"iteration": 1})
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode, "others may read it as any file"
+    (tmp_path / "plain").unlink()
     with pytest.raises(Exception, match="pickle"):
         checkpoint.save(path, {"iteration": lambda: None})
     assert checkpoint.load(path)["iteration"] == 1
