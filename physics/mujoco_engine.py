@@ -223,9 +223,10 @@ class MujocoEngine:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """See `Engine.load_state_dict`; ValueError where shapes do not fit this scene."""
-        if state["state"].shape != self._state.shape:
+        saved = list(state["state"].shape) if "state" in state else "another engine's"
+        if saved != list(self._state.shape):
             raise ValueError(
-                f"the saved physics state is {list(state['state'].shape)}, this scene needs "
+                f"the saved physics state is {saved}, this scene needs "
                 f"{list(self._state.shape)}: robot, engine and num_envs must be those of the saved run"
             )
         self._state.copy_(state["state"])

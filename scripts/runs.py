@@ -37,6 +37,8 @@ class RunFlags:
     """Folder of all experiments."""
     experiment_name: str = ""
     """Folder of the task's runs; empty for the task's name."""
+    device: str = ""
+    """cpu, cuda or cuda:N; empty for the one it was trained on."""
 
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
@@ -107,6 +109,25 @@ def checkpoint_path(folder: Path, iteration: int = -1) -> Path:
     return available[iteration]
 
 
+def set_aside(folder: Path, iteration: int) -> Path | None:
+    """Move checkpoints after `iteration` into a folder of their own: a run that branches off there will make others.
+
+    Returns:
+        that folder; None if there was nothing to move.
+    """
+    later = [path for number, path in checkpoint.available(folder).items() if number > iteration]
+    if not later:
+        return None
+    best = folder / BEST
+    if best.is_file() and checkpoint.load(best)["iteration"] > iteration:
+        later.append(best)
+    aside = folder / f"set_aside_{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    aside.mkdir()
+    for path in later:
+        path.rename(aside / path.name)
+    return aside
+
+
 def open_run(
     task: str = "anymal_c_flat",
     experiment_name: str = "",
@@ -151,7 +172,10 @@ def open_flags(flags: RunFlags) -> Run:
             )
         folder = str(POLICIES / flags.policy)
     task = get_task(flags.task).name
-    return open_run(task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
+    run = open_run(task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
+    run.cfg.device = flags.device or run.cfg.device
+    check_device(run.cfg.device)
+    return run
 
 
 def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def main() -> int:
     kept = {key: run.content[key] for key in KEPT}
     checkpoint.save(folder / BEST, kept | {"policy": weights, "average": None})
     # where it was trained is nobody's business
-    save_config(replace(run.cfg, log_dir="logs", run_name="", num_threads=0), folder / "config.yaml")
+    anywhere = replace(run.cfg, log_dir="logs", run_name="", num_threads=0, device="cpu")
+    save_config(anywhere, folder / "config.yaml")
     figures: dict[str, Any] = {
         "task": run.cfg.task,
         "train": train_command(run.cfg),

@@ -27,6 +27,7 @@ from scripts.runs import (
     experiment_folder,
     find_run,
     load_checkpoint,
+    set_aside,
     set_threads,
 )
 
@@ -63,6 +64,8 @@ def main() -> int:
     trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, threads))
     if state:
         trainer.load_state_dict(state)
+        if aside := set_aside(folder, trainer.iteration):
+            print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
     else:
         save_config(cfg, folder / "config.yaml")
     announce(cfg, env, threads, folder, trainer.iteration)

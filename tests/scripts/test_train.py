@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from algorithms import checkpoint
 from scripts.config import default_config, load_config, parse, save_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +143,24 @@ def test_resume_refuses_what_would_not_be_the_same_run(trained: Path) -> None:
     assert missing.returncode == 2 and "it has 0, 2" in missing.stderr
     done = train("--resume", "--max_iterations", "2", *logs)
     assert done.returncode == 0 and "nothing to do" in done.stdout
+
+
+def test_branching_off_keeps_what_it_leaves_behind(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "logs")
+    (folder,) = (tmp_path / "logs" / "anymal_c_flat").iterdir()
+    flags = ("--resume", "--checkpoint", "0", "--max_iterations", "1", "--log_dir", str(tmp_path / "logs"))
+    result = train(*flags)
+    assert result.returncode == 0, result.stderr
+    (aside,) = folder.glob("set_aside_*")
+    assert str(aside) in result.stdout and (aside / "model_2.pt").is_file()
+    assert list(checkpoint.available(folder)) == [0, 1], "the next --resume goes on with the branch"
+
+
+def test_a_run_cannot_go_on_in_another_engine(trained: Path) -> None:
+    flags = ("--resume", "--max_iterations", "3", "--engine", "mujoco", "--log_dir", str(trained))
+    result = train(*flags)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "engine" in result.stderr and "must be those of the saved run" in result.stderr
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(trained: Path, tmp_path: Path) -> None:
