@@ -8,13 +8,16 @@ from functools import partial
 from typing import ClassVar
 
 from benchmarks.common import TASK, EnvGait, Options, Results, Watch, ratio, seconds
+from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
 from envs.tasks import get_task
 
 
-def walking_env(num_envs: int, warmup: int, options: Options) -> tuple[LeggedEnv, EnvGait]:
-    """An environment whose robots trot, each at its own phase."""
-    cfg = get_task(TASK).recipe("reference").env()
+def walking_env(
+    num_envs: int, warmup: int, options: Options, cfg: EnvConfig | None = None
+) -> tuple[LeggedEnv, EnvGait]:
+    """An environment (by default the flat task's) whose robots trot, each at its own phase."""
+    cfg = cfg or get_task(TASK).recipe("reference").env()
     env = LeggedEnv(cfg, num_envs, options.engine, num_threads=options.threads)
     env.reset(seed=1)
     gait = EnvGait(env)

@@ -8,7 +8,8 @@ from benchmarks.common import Options, Results
 from benchmarks.learning import LearningBenchmark
 from benchmarks.physics import PhysicsBenchmark
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark
-from benchmarks.training import TrainBenchmark
+from benchmarks.terrain import ChangeBenchmark, MapBenchmark, RoughBenchmark, ScanBenchmark
+from benchmarks.training import RecurrentBenchmark, TrainBenchmark
 from benchmarks.updating import UpdateBenchmark
 
 
@@ -40,6 +41,17 @@ BENCHMARKS: list[Benchmark] = [
     UpdateBenchmark(num_envs=4096, hidden=(512, 256, 128), rounds=5),
     TrainBenchmark(num_envs=1024),
     TrainBenchmark(num_envs=4096),
+    TrainBenchmark(num_envs=1024, task="anymal_c_rough"),
+    TrainBenchmark(num_envs=4096, task="anymal_c_rough"),
+    RecurrentBenchmark("lstm"),
+    MapBenchmark(),
+    ScanBenchmark("batched", rounds=30),
+    ScanBenchmark("mujoco", rounds=6),
+    RoughBenchmark(num_envs=1024, rounds=7),
+    RoughBenchmark(num_envs=4096, rounds=5),
+    ChangeBenchmark("net"),
+    ChangeBenchmark("redrawn"),
+    ChangeBenchmark("all_redrawn"),
     LearningBenchmark(),
 ]
 

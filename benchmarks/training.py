@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, Literal
 
 from algorithms import Trainer
-from benchmarks.common import TASK, Options, Results, Watch, seconds
+from benchmarks.common import TASK, Options, Results, Watch, interleave, ratio, seconds
 from envs.legged_env import LeggedEnv
-from scripts.config import default_config
+from scripts.config import RunConfig, default_config
+
+
+def make_trainer(cfg: RunConfig, num_envs: int, options: Options) -> tuple[Trainer, LeggedEnv]:
+    """A trainer that is ready to iterate, and its environment."""
+    env = LeggedEnv(cfg.env, num_envs, options.engine, num_threads=options.threads)
+    env.reset(seed=cfg.seed)
+    return Trainer(env, cfg.agent, None, cfg.seed), env
+
+
+def compare_iterations(
+    changed: RunConfig, plain: RunConfig, num_envs: int, rounds: int, options: Options
+) -> Results:
+    """Durations of training iterations of two configurations, made in turn, and how many times as long the first's
+    take."""
+    trainers = [make_trainer(cfg, num_envs, options) for cfg in (changed, plain)]
+    calls = {
+        name: partial(seconds, trainer.iterate)
+        for name, (trainer, _) in zip(("changed", "plain"), trainers, strict=True)
+    }
+    times = interleave(calls, rounds)
+    return {
+        "engine": trainers[0][1].engine_choice.split()[0],
+        "iteration_s": statistics.median(times["changed"]),
+        "plain_iteration_s": statistics.median(times["plain"]),
+        **ratio(times["changed"], times["plain"]),
+    }
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,8 @@ class TrainBenchmark:
     """Iterations before."""
     recipe: str = ""
     """Recipe of the task, empty for its default."""
+    task: str = TASK
+    """What is trained."""
 
     def quick(self) -> TrainBenchmark:
         """The same at a size that only shows that it runs."""
@@ -35,10 +65,8 @@ class TrainBenchmark:
 
     def run(self, options: Options) -> Results:
         """Measure."""
-        cfg = default_config(TASK, self.recipe)
-        env = LeggedEnv(cfg.env, self.num_envs, options.engine, num_threads=options.threads)
-        env.reset(seed=cfg.seed)
-        trainer = Trainer(env, cfg.agent, None, cfg.seed)
+        cfg = default_config(self.task, self.recipe)
+        trainer, env = make_trainer(cfg, self.num_envs, options)
         for _ in range(self.warmup):
             trainer.iterate()
         physics, step = Watch(env.engine, "step"), Watch(env, "step")
@@ -54,3 +82,26 @@ class TrainBenchmark:
             "inference": (total - step.seconds - update.seconds) / total,
             "update": update.seconds / total,
         }
+
+
+@dataclass(frozen=True)
+class RecurrentBenchmark:
+    """A training iteration of a policy with a memory against one of the same policy without."""
+
+    suite: ClassVar[str] = "train"
+    recurrent: Literal["lstm", "gru"]
+    """The memory, before the MLPs of actor and critic."""
+    num_envs: int = 1024
+    """Robots."""
+    rounds: int = 4
+    """Timed iterations of each."""
+
+    def quick(self) -> RecurrentBenchmark:
+        """The same at a size that only shows that it runs."""
+        return replace(self, num_envs=self.num_envs // 64, rounds=1)
+
+    def run(self, options: Options) -> Results:
+        """Measure."""
+        changed, plain = (default_config(TASK, "reference") for _ in range(2))
+        changed.agent.policy.recurrent = self.recurrent
+        return compare_iterations(changed, plain, self.num_envs, self.rounds, options)

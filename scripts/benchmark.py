@@ -40,7 +40,7 @@ class BenchmarkConfig:
     """Run declared benchmarks; figures are comparable within one run only, so quote ratios."""
 
     suite: str = ""
-    """physics, engine, env, update, train or learning (half an hour); empty for all but learning."""
+    """physics, engine, env, update, train, terrain or learning (half an hour); empty for all but learning."""
     json: str = ""
     """File that JSON lines are appended to; empty for benchmarks/results/<suite>.jsonl, or none with --quick."""
     num_threads: int = 2
@@ -64,13 +64,14 @@ def main() -> int:
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}, {threads} threads",
         flush=True,
     )
-    for suite, benchmarks in itertools.groupby(chosen, lambda benchmark: benchmark.suite):
-        columns = []
+    for kind, benchmarks in itertools.groupby(chosen, type):
+        suite, columns = kind.suite, []
+        print(f"\n{suite}: {summary(kind)}", flush=True)
         for benchmark in benchmarks:
             results = benchmark.run(options)
             columns.append(parameters(benchmark) | results)
             write(record(benchmark, results, cfg, threads, machine), json_path(cfg, suite))
-        Console().print(table(suite, columns))
+        Console().print(table(columns))
     return 0
 
 
@@ -126,6 +127,7 @@ def record(
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "suite": benchmark.suite,
+        "benchmark": type(benchmark).__name__,
         "parameters": parameters(benchmark),
         "results": results,
         "threads": threads,
@@ -168,9 +170,14 @@ def _commit() -> str:
     return outputs[0] + ("+" if outputs[1] else "")
 
 
-def table(suite: str, columns: list[dict[str, Any]]) -> Table:
-    """Parameters and figures of a suite, one benchmark a column."""
-    drawn = Table(title=suite, title_justify="left", show_header=False)
+def summary(kind: type) -> str:
+    """First sentence of a class's docstring."""
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+
+
+def table(columns: list[dict[str, Any]]) -> Table:
+    """Parameters and figures of benchmarks of one kind, one a column."""
+    drawn = Table(show_header=False)
     for name in columns[0]:
         drawn.add_row(name.replace("_", " "), *(_cell(column[name]) for column in columns))
     for column in drawn.columns[1:]:

@@ -204,13 +204,14 @@ def test_benchmarks_run(
 
 
 def test_declared_benchmarks_are_those_the_project_quotes() -> None:
-    assert SUITES == ("physics", "engine", "env", "update", "train", "learning")
+    assert SUITES == ("physics", "engine", "env", "update", "train", "terrain", "learning")
     updates = [b for b in BENCHMARKS if isinstance(b, UpdateBenchmark)]
     assert {b.samples for b in updates} == {24_576, 98_304}
     assert {b.hidden for b in updates} == {(128, 64, 32), (512, 256, 128)}
-    for kind in (EngineBenchmark, EnvBenchmark, TrainBenchmark):
+    for kind in (EngineBenchmark, EnvBenchmark):
         assert [b.num_envs for b in BENCHMARKS if isinstance(b, kind)] == [1024, 4096]
-
+    trained = [(b.task, b.num_envs) for b in BENCHMARKS if isinstance(b, TrainBenchmark)]
+    assert trained == [(task, n) for task in ("anymal_c_flat", "anymal_c_rough") for n in (1024, 4096)]
     (learning,) = (b for b in BENCHMARKS if isinstance(b, LearningBenchmark))
     assert (learning.samples, learning.num_envs, len(learning.seeds)) == (2_500_000, 512, 3)
 
