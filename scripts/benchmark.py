@@ -64,8 +64,10 @@ def main() -> int:
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}, {threads} threads",
         flush=True,
     )
-    for kind, benchmarks in itertools.groupby(chosen, type):
-        suite, columns = kind.suite, []
+    for kind, group in itertools.groupby(chosen, type):
+        benchmarks = list(group)
+        suite = benchmarks[0].suite
+        columns = []
         print(f"\n{suite}: {summary(kind)}", flush=True)
         for benchmark in benchmarks:
             results = benchmark.run(options)
