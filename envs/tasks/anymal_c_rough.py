@@ -33,8 +33,9 @@ def on_rough_ground(cfg: EnvConfig) -> EnvConfig:
 def fast() -> EnvConfig:
     """The flat task's balance of rewards, a fair curriculum that begins on its first levels.
 
-    A robot that may tilt as it likes goes down steep stairs nose first until it tumbles. The reference's look-up of
-    heights leans to one side, which a mirrored network cannot know.
+    A robot that may tilt as it likes goes down steep stairs nose first until it tumbles. One that may move its knees
+    as fast as it likes climbs by slamming its feet down at 9 m/s, which no drive can do and physics steps of 5 ms
+    cannot resolve. The reference's look-up of heights leans to one side, which a mirrored network cannot know.
     """
     cfg = on_rough_ground(anymal_c_flat.fast())
     cfg.curriculum.strategy = "fair"
@@ -43,6 +44,8 @@ def fast() -> EnvConfig:
     cfg.init.yaw = math.pi
     cfg.commands.resampling_time = 5.0
     cfg.rewards["orientation"].weight = -1.5
+    cfg.rewards["dof_vel_limits"].weight = -1.0
+    cfg.rewards["dof_vel_limits"].params["soft_limit"] = 0.6
     cfg.rewards["feet_air_time"].weight = 2.5
     return cfg
 
@@ -57,8 +60,6 @@ TASKS = (
                     "policy": {
                         "symmetry": "equivariant",
                         "init_std": 0.6,
-                        "actor_hidden": (256, 128, 64),
-                        "critic_hidden": (256, 128, 64),
                     },
                     "ppo": {
                         "desired_kl": 0.02,
@@ -69,7 +70,7 @@ TASKS = (
                     "average_decay": 0.97,
                 },
                 num_envs=1024,
-                max_iterations=6000,
+                max_iterations=4000,
             ),
             "reference": Recipe(
                 env=reference,
