@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 
 from envs.actuator_net import COLUMNS, ActuatorNet, load_net
+from envs.buffers import Buffers
 from envs.config import EnvConfig
+from envs.randomisation import Uniform
+from envs.state import per_joint
 from physics.engine import Engine
 from physics.scene import Actuation
-from robots.config import match
 
 UNLIMITED = 1e6  # N m
 Law = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -39,20 +41,14 @@ def actuation(cfg: EnvConfig) -> Actuation:
 class Actuator:
     """The drives of N robots with A joints each."""
 
-    def __init__(
-        self,
-        cfg: EnvConfig,
-        engine: Engine,
-        buffers: dict[str, Tensor],
-        uniform: Callable[[tuple[float, float]], Tensor],
-    ):
+    def __init__(self, cfg: EnvConfig, engine: Engine, buffers: Buffers, uniform: Uniform):
         """Prepare the drives.
 
         Args:
             cfg: the task.
             engine: built for `actuation(cfg)`.
-            buffers: tensors that shape the future are put in here.
-            uniform: draws a random number per robot.
+            buffers: where their memory lies.
+            uniform: the source of random numbers.
 
         Raises:
             ValueError: an actuator network that is missing or does not fit.
@@ -66,15 +62,13 @@ class Actuator:
         """Age of the targets in force, in physics steps, int64, [N]."""
         self._uniform = uniform
         self._effort_changes(engine)
-        self.neutral = self._per_joint(cfg.robot.default_joint_pos, engine)
+        self.neutral = per_joint(cfg.robot.default_joint_pos, engine)
         """Target of a zero action, [A]."""
         if not self.takes_angles:
             self.neutral = torch.zeros_like(self.neutral)
         if cfg.drive.delay[1] > 0.0:
             steps = round(cfg.drive.delay[1] / cfg.sim.timestep)
-            self.delay = buffers["drive_delay"] = torch.zeros(
-                engine.num_envs, dtype=torch.int64, device=engine.device
-            )
+            self.delay = buffers.make("drive_delay", dtype=torch.int64)
             length = -(-steps // cfg.sim.decimation) + 1
             self.history = buffers["drive_history"] = self.neutral.repeat(engine.num_envs, length, 1)
             """Targets of this policy step and those before, newest first, [N, K, A]."""
@@ -85,26 +79,22 @@ class Actuator:
             everyone = torch.ones(engine.num_envs, dtype=torch.bool, device=engine.device)
             engine.set_params(everyone, effort_limit=torch.full_like(engine.joint_torque, UNLIMITED))
 
-    def _per_joint(self, patterns: dict[str, float], engine: Engine) -> Tensor:
-        values = [match(patterns, name) for name in engine.joint_names]
-        return torch.tensor(values, device=engine.device)
-
-    def _make_law(self, engine: Engine, buffers: dict[str, Tensor]) -> Law | None:
+    def _make_law(self, engine: Engine, buffers: Buffers) -> Law | None:
         robot, drive, kind = self.cfg.robot, self.cfg.drive, self.cfg.actuator
         if kind == "pd":
             return None
         if kind == "torque":
             return lambda targets, joint_pos, joint_vel: targets
         if kind == "velocity":
-            gain = self._per_joint(robot.damping, engine)
+            gain = per_joint(robot.damping, engine)
             return VelocityDrive(
                 gain if drive.velocity_gain == 0.0 else torch.full_like(gain, drive.velocity_gain)
             )
         if kind == "dc_motor":
-            peak, speed = (self._per_joint(x, engine) for x in (robot.effort_limit, robot.velocity_limit))
+            peak, speed = (per_joint(x, engine) for x in (robot.effort_limit, robot.velocity_limit))
             motor = DCMotor(
-                stiffness=self._per_joint(robot.stiffness, engine).repeat(engine.num_envs, 1),
-                damping=self._per_joint(robot.damping, engine).repeat(engine.num_envs, 1),
+                stiffness=per_joint(robot.stiffness, engine).repeat(engine.num_envs, 1),
+                damping=per_joint(robot.damping, engine).repeat(engine.num_envs, 1),
                 stall_torque=torch.full_like(peak, drive.stall_torque) if drive.stall_torque else peak,
                 no_load_speed=torch.full_like(speed, drive.no_load_speed) if drive.no_load_speed else speed,
             )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from envs.buffers import Buffers
 from envs.config import CommandConfig
 from envs.randomisation import Uniform
 from envs.state import yaw_of
@@ -16,35 +15,28 @@ from terrains.curriculum import CommandCurriculum
 class Commands:
     """Commands of N robots."""
 
-    def __init__(
-        self,
-        cfg: CommandConfig,
-        step_dt: float,
-        episode_steps: int,
-        buffer: Callable[..., Tensor],
-        buffers: dict[str, Tensor],
-    ):
+    def __init__(self, cfg: CommandConfig, step_dt: float, episode_steps: int, buffers: Buffers):
         """Prepare; nothing is commanded yet.
 
         Args:
             cfg: ranges and options.
             step_dt: duration of a policy step, s.
             episode_steps: policy steps of a whole episode.
-            buffer: makes a registered tensor [N, ...] of a name.
-            buffers: all registered tensors.
+            buffers: where their memory lies.
         """
         self.cfg = cfg
         self.period = round(cfg.resampling_time / step_dt)
         """Policy steps between new commands."""
-        self.command = buffer("command", 3)
+        self.command = buffers.make("command", 3)
         """vx, vy (m/s) and yaw rate (rad/s), base frame, [N, 3]."""
-        self.heading_target = buffer("heading_target")
+        self.heading_target = buffers.make("heading_target")
         """Where to head to, world frame, rad, [N]."""
         self.curriculum: CommandCurriculum | None = None
         if cfg.curriculum:
-            device = self.command.device
-            self.curriculum = CommandCurriculum(cfg.lin_vel_x, cfg.max_lin_vel_x, episode_steps, device)
-            buffers |= {f"command_curriculum_{k}": tensor for k, tensor in self.curriculum.buffers.items()}
+            self.curriculum = CommandCurriculum(
+                cfg.lin_vel_x, cfg.max_lin_vel_x, episode_steps, buffers.device
+            )
+            buffers.add("command_curriculum", self.curriculum.buffers)
 
     def draw(self, mask: Tensor, uniform: Uniform) -> None:
         """New commands for the robots in `mask`, bool [N]."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, get_args
+from operator import attrgetter
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -171,11 +172,6 @@ class RandomisationConfig:
         if self.redraw not in ("start", "reset"):
             raise ValueError(f"env.randomisation.redraw must be start or reset, not {self.redraw!r}")
         check_ranges(self)
-        for name in ("push_interval", "push_velocity", "push_ang_vel", "push_force", "push_force_interval"):
-            if not 0.0 <= getattr(self, name) < inf:
-                raise ValueError(
-                    f"env.randomisation.{name} must not be negative, and finite, not {getattr(self, name)}"
-                )
         if self.push_force > 0.0 and self.push_force_interval > 0.0:
             longest = self.push_force_interval
             if not step_dt <= self.push_force_duration <= longest:
@@ -253,41 +249,34 @@ class EnvConfig:
         self.terrain.validate()
         self.scan.validate()
         self.curriculum.validate()
-        for name, low, value in (
-            ("sim.timestep", 0.0, self.sim.timestep),
-            ("sim.decimation", 0, self.sim.decimation),
-            ("control.clip_actions", 0.0, self.control.clip_actions),
-            ("clip_observations", 0.0, self.clip_observations),
-            ("episode_length", 0.0, self.episode_length),
-            ("commands.resampling_time", 0.0, self.commands.resampling_time),
-            ("commands.max_lin_vel_x", 0.0, self.commands.max_lin_vel_x),
-        ):
-            if not value > low:
-                raise ValueError(f"env.{name} must be greater than {low}, not {value}")
-        for name, value in (
-            ("episode_length", self.episode_length),
-            ("commands.resampling_time", self.commands.resampling_time),
-        ):
-            if value < self.step_dt:
-                raise ValueError(
-                    f"env.{name} must be at least a policy step ({self.step_dt:g} s), not {value}"
-                )
+        step = self.step_dt
+        rules: list[tuple[str, Callable[[Any], bool], str]] = [
+            ("be greater than 0", lambda x: x > 0,
+             "sim.timestep sim.decimation control.clip_actions clip_observations commands.max_lin_vel_x"),
+            (f"be at least a policy step ({step:g} s)", lambda x: x >= step,
+             "episode_length commands.resampling_time"),
+            ("be a range LOW HIGH with LOW <= HIGH", lambda x: x[0] <= x[1],
+             "drive.delay commands.lin_vel_x commands.lin_vel_y commands.ang_vel_yaw init.joint_scale"),
+            ("not be negative", lambda x: x[0] >= 0, "drive.delay"),
+            ("not be negative", lambda x: x >= 0,
+             "drive.velocity_gain drive.stall_torque drive.no_load_speed commands.min_speed noise.level "
+             "init.base_velocity init.base_position init.yaw fatal_contact_force"),
+            ("not be negative, and finite", lambda x: 0 <= x < inf,
+             "randomisation.push_interval randomisation.push_velocity randomisation.push_ang_vel "
+             "randomisation.push_force randomisation.push_force_interval"),
+        ]  # fmt: skip
+        for rule, holds, names in rules:
+            for name in names.split():
+                value = attrgetter(name)(self)
+                if not holds(value):
+                    shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                    raise ValueError(f"env.{name} must {rule}, not {shown}")
         if self.commands.curriculum and not self.rewards["tracking_lin_vel"].weight:
             raise ValueError("env.commands.curriculum needs the reward tracking_lin_vel, which has weight 0")
         kinds = get_args(ActuatorKind)
         if self.actuator not in kinds:
             near = nearest(str(self.actuator), kinds)
             raise ValueError(f"env.actuator must be one of {', '.join(kinds)}, not {self.actuator!r}.{near}")
-        pairs = {
-            "drive.delay": self.drive.delay,
-            "commands.lin_vel_x": self.commands.lin_vel_x,
-            "commands.lin_vel_y": self.commands.lin_vel_y,
-            "commands.ang_vel_yaw": self.commands.ang_vel_yaw,
-            "init.joint_scale": self.init.joint_scale,
-        }
-        for name, (low, high) in pairs.items():
-            if not low <= high:
-                raise ValueError(f"env.{name} must be a range LOW HIGH with LOW <= HIGH, not {low} {high}")
         for name, term in self.observations.items():
             if term.group not in ("both", "policy", "critic"):
                 raise ValueError(
@@ -296,20 +285,6 @@ class EnvConfig:
         for group in ("policy", "critic"):
             if self.observations and not self.terms_of(group):
                 raise ValueError(f"env.observations needs a term whose group is both or {group}")
-        for name, value in (
-            ("drive.delay", self.drive.delay[0]),
-            ("drive.velocity_gain", self.drive.velocity_gain),
-            ("drive.stall_torque", self.drive.stall_torque),
-            ("drive.no_load_speed", self.drive.no_load_speed),
-            ("commands.min_speed", self.commands.min_speed),
-            ("noise.level", self.noise.level),
-            ("init.base_velocity", self.init.base_velocity),
-            ("init.base_position", self.init.base_position),
-            ("init.yaw", self.init.yaw),
-            ("fatal_contact_force", self.fatal_contact_force),
-        ):
-            if not value >= 0:
-                raise ValueError(f"env.{name} must not be negative, not {value}")
         self.randomisation.validate(self.step_dt)
         for name in ("stiffness_factor", "damping_factor"):
             if self.actuator != "pd" and getattr(self.randomisation, name) != (1.0, 1.0):

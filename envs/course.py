@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from envs.buffers import Buffers
+from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import RobotState
 from terrains.curriculum import CurriculumConfig, Episodes, make_curriculum
 from terrains.grid import Terrain
@@ -21,29 +21,20 @@ EDGE = 1.0
 class Course:
     """N robots on a map: a column each for good, a level that the curriculum changes after each episode."""
 
-    def __init__(
-        self,
-        cfg: CurriculumConfig,
-        terrain: Terrain,
-        num_envs: int,
-        time_limit: float,
-        buffer: Callable[..., Tensor],
-        device: torch.device,
-    ):
+    def __init__(self, cfg: CurriculumConfig, terrain: Terrain, time_limit: float, buffers: Buffers):
         """Spread robots evenly over the columns.
 
         Args:
             cfg: the curriculum.
             terrain: the map.
-            num_envs: number of robots N.
             time_limit: length of a whole episode, s.
-            buffer: makes a registered tensor [N, ...] of a name.
-            device: where the tensors live.
+            buffers: where the robots' records and the curriculum's memory lie.
 
         Raises:
             ValueError: an unknown strategy, or a value out of range.
         """
         self.terrain, self.time_limit = terrain, time_limit
+        num_envs, device = buffers.num_envs, buffers.device
         levels, columns = terrain.origins.shape[:2]
         names = terrain.shapes
         self.curriculum = make_curriculum(cfg, levels, len(names), device)
@@ -51,12 +42,13 @@ class Course:
         self._shape_of_column = torch.tensor(
             [names.index(name) for name in terrain.column_shapes], device=device
         )
-        self.level = buffer("terrain_level", dtype=torch.int64)
+        self.level = buffers.make("terrain_level", dtype=torch.int64)
         """Row of the map on which each robot's episode began."""
-        self.column = buffer("terrain_column", dtype=torch.int64)
+        self.column = buffers.make("terrain_column", dtype=torch.int64)
         self.column.copy_(torch.arange(num_envs, device=device) * columns // num_envs)
-        self._asked, self._followed = buffer("path_asked"), buffer("path_followed")
-        self._tracked, self._time = buffer("time_tracked"), buffer("time_alive")
+        self._asked, self._followed = buffers.make("path_asked"), buffers.make("path_followed")
+        self._tracked, self._time = buffers.make("time_tracked"), buffers.make("time_alive")
+        buffers.add("curriculum", self.curriculum.buffers)
         low_x, low_y = terrain.ground.origin
         nx, ny = terrain.ground.heights.shape
         corner = torch.tensor([low_x, low_y], device=device)
@@ -96,8 +88,7 @@ class Course:
         wanted, velocity = state.command[:, :2], state.base_lin_vel[:, :2]
         speed = wanted.norm(dim=1)
         along = (wanted * velocity).sum(1) / speed.clamp(min=1e-6)
-        near = (wanted - velocity).norm(dim=1) < NEAR[0]
-        near &= (state.command[:, 2] - state.base_ang_vel[:, 2]).abs() < NEAR[1]
+        near = (lin_vel_error(state) < NEAR[0]) & (ang_vel_error(state) < NEAR[1])
         self._asked += speed * state.step_dt
         self._followed += torch.minimum(along, speed) * state.step_dt
         self._tracked += near * state.step_dt
@@ -133,10 +124,12 @@ class Course:
         self.level.copy_(torch.where(done, level, self.level))
         return succeeded
 
-    def log(self) -> dict[str, Tensor]:
-        """Mean level, of all robots and of those on each shape."""
+    def log(self, done: Tensor, succeeded: Tensor, left: Tensor) -> dict[str, Tensor]:
+        """How the episodes that are `done` ended, and mean level, of all robots and of those on each shape."""
+        share = done / done.sum().clamp(min=1)
+        log = {"Episode/success": share @ succeeded.float(), "Episode/left_map": share @ left.float()}
         level, shape = self.level.float(), self.shape
-        log = {"Curriculum/level": level.mean()}
+        log["Curriculum/level"] = level.mean()
         for i, name in enumerate(self.terrain.shapes):
             here = (shape == i).float()
             log[f"Curriculum/level_{name}"] = (here @ level) / here.sum().clamp(min=1.0)

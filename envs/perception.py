@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from envs.buffers import Buffers
 from envs.observations import SCAN_LEVEL
 from envs.state import yaw_of
 from physics import Engine
@@ -24,7 +23,7 @@ class Perception:
         engine: Engine,
         step_dt: float,
         num_threads: int,
-        buffer: Callable[..., Tensor],
+        buffers: Buffers,
     ):
         """Prepare; nothing is seen yet.
 
@@ -34,7 +33,7 @@ class Perception:
             engine: the robots.
             step_dt: duration of a policy step, s.
             num_threads: threads on a CPU, 0 for torch's.
-            buffer: makes a registered tensor [N, ...] of a name.
+            buffers: where their memory lies.
         """
         self.cfg = cfg
         count, device = cfg.shape[0] * cfg.shape[1], engine.device
@@ -43,7 +42,7 @@ class Perception:
         """World z of the ground at the points, m, [N, P]."""
         delay = round(cfg.delay / step_dt)
         # newest first
-        self._past = buffer("past_heights", delay + 1, count) if delay else None
+        self._past = buffers.make("past_heights", delay + 1, count) if delay else None
         self.dropped = torch.zeros_like(self.heights) if cfg.dropout else None
         perfect = self._past is None and self.dropped is None
         self._needed = isinstance(ground, HeightField) or not perfect
@@ -57,18 +56,17 @@ class Perception:
         if self.dropped is not None:
             self.dropped.uniform_(0.0, 1.0, generator=generator)
 
-    def look(self, base_pos: Tensor, base_quat: Tensor, mask: Tensor, new: bool = False) -> None:
+    def look(self, engine: Engine, mask: Tensor, new: bool = False) -> None:
         """Look at the ground around the robots in `mask`, bool [N].
 
         Args:
-            base_pos: world frame, m, [N, 3].
-            base_quat: base to world, [N, 4].
+            engine: where the robots are.
             mask: robots that look.
             new: their episode begins: there is no past to see late.
         """
         if not self._needed:
             return
-        self.scan(base_pos, yaw_of(base_quat), mask, self.heights)
+        self.scan(engine.base_pos, yaw_of(engine.base_quat), mask, self.heights)
         torch.mean(self.heights, dim=1, out=self.ground_height)
         seen, past = self.heights, self._past
         if past is not None:
@@ -77,14 +75,13 @@ class Perception:
             past.copy_(torch.where(mask[:, None, None], older, past))
             seen = past[:, -1]
         if self.dropped is not None:
-            seen = torch.where(self.dropped < self.cfg.dropout, base_pos[:, 2:] - SCAN_LEVEL, seen)
+            seen = torch.where(self.dropped < self.cfg.dropout, engine.base_pos[:, 2:] - SCAN_LEVEL, seen)
         if self.height_scan is not self.heights:
             self.height_scan.copy_(seen)
 
-    def recall(self, base_pos: Tensor, base_quat: Tensor) -> None:
+    def recall(self, engine: Engine) -> None:
         """What robots saw last, from a restored state; without holes, which are drawn at every step."""
-        self.scan(
-            base_pos, yaw_of(base_quat), torch.ones_like(base_pos[:, 0], dtype=torch.bool), self.heights
-        )
+        everyone = torch.ones_like(self.ground_height, dtype=torch.bool)
+        self.scan(engine.base_pos, yaw_of(engine.base_quat), everyone, self.heights)
         if self.height_scan is not self.heights:
             self.height_scan.copy_(self.heights if self._past is None else self._past[:, -1])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from envs.buffers import Buffers
 from envs.config import RandomisationConfig
 from envs.randomisation import Uniform
 from physics import Engine
@@ -16,28 +16,22 @@ from physics import Engine
 class Pushes:
     """Pushes of N robots, each at a time of its own."""
 
-    def __init__(
-        self,
-        cfg: RandomisationConfig,
-        step_dt: float,
-        buffer: Callable[..., Tensor],
-        uniform: Uniform,
-    ):
+    def __init__(self, cfg: RandomisationConfig, step_dt: float, buffers: Buffers, uniform: Uniform):
         """Prepare.
 
         Args:
             cfg: strength and times.
             step_dt: duration of a policy step, s.
-            buffer: makes a registered tensor [N, ...] of a name.
+            buffers: where their memory lies.
             uniform: the source of random numbers.
         """
         self.cfg, self._uniform = cfg, uniform
         self._interval = round(cfg.push_interval / step_dt)
         self._force_interval = round(cfg.push_force_interval / step_dt)
         self._force_duration = round(cfg.push_force_duration / step_dt)
-        self.countdown = buffer("push_countdown", dtype=torch.int64)
-        self.force_countdown = buffer("force_countdown", dtype=torch.int64)
-        self.force = buffer("pushing_force", 2)
+        self.countdown = buffers.make("push_countdown", dtype=torch.int64)
+        self.force_countdown = buffers.make("force_countdown", dtype=torch.int64)
+        self.force = buffers.make("pushing_force", 2)
         self._with_force = cfg.push_force > 0.0 and cfg.push_force_interval > 0.0
 
     def start(self, engine: Engine) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from envs.buffers import Buffers
 from physics import Engine
 
 if TYPE_CHECKING:
@@ -92,62 +93,51 @@ def differing(cfg: RandomisationConfig) -> list[str]:
     return [name for name in RANDOMISED if any(low != high for low, high in bounds(cfg, name))]
 
 
-def give_constants(cfg: RandomisationConfig, engine: Engine, values: dict[str, Tensor]) -> None:
-    """Give all robots the values that do not differ; ValueError for a range that this robot cannot have."""
-    mass, added = engine.nominal["base_mass"].item(), cfg.added_base_mass
-    if mass + added[0] <= 0.0:
-        raise ValueError(
-            f"env.randomisation.added_base_mass must leave some of the base's {mass:g} kg, "
-            f"not {added[0]} {added[1]}"
-        )
-    names = []
-    for name, entry in RANDOMISED.items():
-        ranges = bounds(cfg, name)
-        if name not in differing(cfg):
-            values[name].fill_(ranges[0][0])
-            if ranges[0][0] != entry.neutral:
-                names.append(name)
-    apply(names, engine, values, torch.ones(engine.num_envs, dtype=torch.bool, device=engine.device))
+class Randomisation:
+    """The differences between N robots with A joints."""
 
+    def __init__(self, cfg: RandomisationConfig, engine: Engine, buffers: Buffers):
+        """Give all robots the values that do not differ; ValueError for a range that this robot cannot have."""
+        mass, added = engine.nominal["base_mass"].item(), cfg.added_base_mass
+        if mass + added[0] <= 0.0:
+            raise ValueError(
+                f"env.randomisation.added_base_mass must leave some of the base's {mass:g} kg, "
+                f"not {added[0]} {added[1]}"
+            )
+        self.cfg = cfg
+        self.differing = differing(cfg)
+        """Entries whose values differ from robot to robot."""
+        joints = len(engine.joint_names)
+        columns: dict[str, tuple[int, ...]] = {"robot": (), "side": (2,), "axis": (3,), "joint": (joints,)}
+        self.values = {name: buffers.make(name, *columns[entry.per]) for name, entry in RANDOMISED.items()}
+        """Each robot's value of every entry of `RANDOMISED`, [N] or [N, k]; the neutral one where it is off."""
+        alike = [name for name in RANDOMISED if name not in self.differing]
+        for name in alike:
+            self.values[name].fill_(bounds(cfg, name)[0][0])
+        changed = [name for name in alike if bounds(cfg, name)[0][0] != RANDOMISED[name].neutral]
+        self._apply(changed, engine, torch.ones(engine.num_envs, dtype=torch.bool, device=engine.device))
 
-def randomise(
-    names: list[str],
-    cfg: RandomisationConfig,
-    engine: Engine,
-    values: dict[str, Tensor],
-    mask: Tensor,
-    uniform: Uniform,
-) -> None:
-    """Draw new values of the entries `names` for the robots in `mask` and give them to the engine.
+    def draw(self, engine: Engine, mask: Tensor, uniform: Uniform) -> None:
+        """Draw what differs anew for the robots in `mask` (bool, [N]) and give it to the engine."""
+        for name in self.differing:
+            value, ranges = self.values[name], bounds(self.cfg, name)
+            if len(ranges) == 1:
+                sample = uniform(ranges[0], *value.shape[1:])
+            else:
+                sample = torch.stack([uniform(each) for each in ranges], dim=1)
+            value.copy_(torch.where(mask.view(-1, *[1] * (value.ndim - 1)), sample, value))
+        self._apply(self.differing, engine, mask)
 
-    Args:
-        names: entries, as from `differing`.
-        cfg: their ranges.
-        engine: the robots.
-        values: entry -> the robots' values [N] or [N, k], changed in place.
-        mask: bool, [N].
-        uniform: the source of random numbers.
-    """
-    for name in names:
-        value, ranges = values[name], bounds(cfg, name)
-        if len(ranges) == 1:
-            sample = uniform(ranges[0], *value.shape[1:])
-        else:
-            sample = torch.stack([uniform(each) for each in ranges], dim=1)
-        value.copy_(torch.where(mask.view(-1, *[1] * (value.ndim - 1)), sample, value))
-    apply(names, engine, values, mask)
-
-
-def apply(names: list[str], engine: Engine, values: dict[str, Tensor], mask: Tensor) -> None:
-    """Give the engine the values of the robots in `mask`, all at once: constants that follow are dear."""
-    params = {}
-    for name in names:
-        entry, value = RANDOMISED[name], values[name]
-        if entry.change is not None:
-            value = entry.change(engine.nominal[entry.target], value)
-        if entry.target == "gravity":
-            engine.gravity.copy_(torch.where(mask.unsqueeze(1), value, engine.gravity))
-        elif entry.target:
-            params[entry.target] = value
-    if params:
-        engine.set_params(mask, **params)
+    def _apply(self, names: list[str], engine: Engine, mask: Tensor) -> None:
+        """Give the engine the values of the robots in `mask`, all at once: constants that follow are dear."""
+        params = {}
+        for name in names:
+            entry, value = RANDOMISED[name], self.values[name]
+            if entry.change is not None:
+                value = entry.change(engine.nominal[entry.target], value)
+            if entry.target == "gravity":
+                engine.gravity.copy_(torch.where(mask.unsqueeze(1), value, engine.gravity))
+            elif entry.target:
+                params[entry.target] = value
+        if params:
+            engine.set_params(mask, **params)

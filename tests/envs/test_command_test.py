@@ -39,7 +39,7 @@ def test_a_fall_leaves_the_rest_of_the_command_undone() -> None:
     def stumble(env: LeggedEnv) -> Callable[[Tensor], Tensor]:
         def act(obs: Tensor) -> Tensor:
             if next(steps) == 75:
-                env._fatal = env._feet  # a foot on the ground is a fall
+                env.state.fatal = env.state.feet  # a foot on the ground is a fall
             return torch.zeros(len(obs), env.num_actions)
 
         return act

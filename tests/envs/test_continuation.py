@@ -16,8 +16,10 @@ from envs.actuators import Actuator, NetDrive
 from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
+from envs.observer import Observer
 from envs.perception import Perception
 from envs.pushes import Pushes
+from envs.randomisation import Randomisation
 from terrains.curriculum import CommandCurriculum, Curriculum
 from terrains.scan import HeightScan
 from tests.envs.common import calm, lively, make, random_actions, reference, rugged, varied
@@ -26,11 +28,12 @@ STEPS = 30
 
 CONSTANTS = {
     "_all",
-    "_fatal",
-    "_feet",
-    "_obs_noise",
-    "_obs_scales.policy",
-    "_penalised",
+    "observer._noise_scale",
+    "observer.mirrors.critic.0",
+    "observer.mirrors.critic.1",
+    "observer.mirrors.policy.0",
+    "observer.mirrors.policy.1",
+    "observer.scales.policy",
     "perception.scan._heights",
     "perception.scan.points",
     "action_mirror.0",
@@ -44,12 +47,12 @@ CONSTANTS = {
     "critic_mirror.1",
     "default_joint_pos",
     "effort_limits",
-    "joint_vel_limits",
     "obs_mirror.0",
     "obs_mirror.1",
     "obs_scale",
     "state.default_joint_pos",
     "state.effort_limits",
+    "state.fatal",
     "state.feet",
     "state.joint_vel_limits",
     "state.penalised",
@@ -59,7 +62,7 @@ CONSTANTS = {
 RECOMPUTED = {
     "_final_obs.critic",
     "_final_obs.policy",
-    "_noise",
+    "observer._noise",
     "perception.dropped",
     "perception.ground_height",
     "perception.height_scan",
@@ -87,6 +90,8 @@ PARTS = (
     Perception,
     Commands,
     Pushes,
+    Observer,
+    Randomisation,
     CommandCurriculum,
 )
 """Objects whose attributes may hold tensors."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from envs import EnvConfig, LeggedEnv
+from envs.buffers import Buffers
 from envs.course import EDGE, Course
 from terrains.curriculum import CurriculumConfig
 from terrains.grid import TerrainConfig, build_terrain
@@ -157,12 +158,8 @@ def lap(course: Course, command: Tensor, velocity: Tensor, turning: Tensor, step
 
 
 def test_the_record_of_an_episode_is_what_robots_did() -> None:
-    made: dict[str, Tensor] = {}
-
-    def buffer(name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return made.setdefault(name, torch.zeros(6, *shape, dtype=dtype))
-
-    course = Course(CurriculumConfig("fair"), build_terrain(MAP), 6, 20.0, buffer, torch.device("cpu"))
+    made = Buffers(6)
+    course = Course(CurriculumConfig("fair"), build_terrain(MAP), 20.0, made)
     course.assign(torch.full((6,), 2), course.column.clone())
     everyone = torch.ones(6, dtype=torch.bool)
     course.begin(everyone)

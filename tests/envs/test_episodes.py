@@ -43,7 +43,7 @@ def assert_fresh(env: LeggedEnv, rows: Tensor, obs: Tensor) -> None:
         assert (velocity[rows].abs() <= cfg.base_velocity).all()
     for tensor in (engine.joint_vel, engine.contact_force, env.action, env.previous_action):
         assert not tensor[rows].any()
-    for tensor in (env.feet_air_time, env.feet_down, env.episode_length, env.episode_sums):
+    for tensor in (env.state.feet_air_time, env.state.feet_down, env.episode_length, env.episode_sums):
         assert not tensor[rows].any()
 
 

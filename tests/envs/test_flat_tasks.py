@@ -118,7 +118,7 @@ def test_fast_values_of_anymal_c() -> None:
 def test_a_flat_task_runs(task: str) -> None:
     env = LeggedEnv(config(task, "fast"), 64, "mujoco", num_threads=1)
     env.reset()
-    low, high = env.joint_pos_limits.T
+    low, high = env.state.joint_pos_limits.T
     start = env.engine.joint_pos
     assert ((start >= low) & (start <= high)).all(), "joints must start within their limits"
     assert start.std(0).max() > 0.1

@@ -117,7 +117,7 @@ def test_dropout_hides_a_share_of_the_points_anew_every_step() -> None:
         assert (one & other).float().mean() == pytest.approx(0.09, abs=0.03)
     level = env.state.base_pos[:, 2:] - 0.5
     shown = env.state.height_scan != level
-    env._look(env._all, new=True)
+    env.perception.look(env.engine, env._all, new=True)
     assert torch.equal(env.state.height_scan != level, shown), "and once a step only"
     assert torch.equal(env.state.height_scan[shown], env.perception.heights[shown])
 
@@ -156,8 +156,8 @@ def test_a_mirrored_robot_on_a_mirrored_map_sees_the_mirrored_scan() -> None:
         env = LeggedEnv(cfg, 6, num_threads=1, ground=HeightField.centred(map_of.copy(), 0.1))
         env.reset()
         place(env, pos * torch.tensor([1.0, sign, 1.0]), sign * yaw)
-        env._refresh_reset()
-        env._look(env._all, new=True)
+        env._refresh_base()
+        env.perception.look(env.engine, env._all, new=True)
         seen.append(
             env.set_commands(torch.tensor([[0.4, sign * 0.3, sign * 0.2]]).expand(6, 3))["policy"].clone()
         )

@@ -367,7 +367,7 @@ def test_actions_become_joint_targets() -> None:
         torch.testing.assert_close(target, stance + 0.25 * action.clamp(-2.0, 2.0))
     assert torch.equal(actions, kept), "the caller's actions are left alone"
     assert torch.equal(env.action, kept[1].clamp(-2.0, 2.0))
-    assert torch.equal(env.previous_action, kept[0].clamp(-2.0, 2.0))
+    assert torch.equal(env.state.previous_action, kept[0].clamp(-2.0, 2.0))
 
 
 def test_actions_of_another_type_are_welcome_and_of_another_shape_do_no_harm() -> None:

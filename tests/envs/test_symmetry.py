@@ -81,7 +81,7 @@ def test_mirrored_states_are_observed_as_mirrored() -> None:
     set_mirrored_pairs(env, seed=1)
     env.action.copy_(random_actions(env, 1)[0])
     env.action[1::2] = mirrored(env.action[::2], env.action_mirror)
-    env._refresh_reset()
+    env._refresh_base()
     obs = env.set_commands(env.command)["policy"]
     torch.testing.assert_close(obs[1::2], mirrored(obs[::2], env.obs_mirror), rtol=0, atol=1e-5)
     assert (obs[1::2] - obs[::2]).abs().max() > 0.5
