@@ -114,7 +114,8 @@ class LeggedEnv(gym.vector.VectorEnv):
             self.step_dt,
         )
         self.default_joint_pos, self.effort_limits = self.state.default_joint_pos, self.state.effort_limits
-        self.action, self.command = self.state.action, self.state.command
+        self.action = self.state.action
+        self.command, self.heading_target = self.commands.command, self.commands.heading_target
         self.episode_length = buffers.make("episode_length", dtype=torch.int64)
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
