@@ -53,13 +53,11 @@ def random_state(seed: int = 0) -> RobotState:
         joint_pos=normal(A),
         encoder_offset=normal(A),
         joint_vel=normal(A),
-        previous_joint_vel=normal(A),
         joint_acc=normal(A, scale=100.0),
         joint_torque=normal(A, scale=40.0),
         contact_force=force,
         foot_pos=normal(F, 3),
         foot_vel=normal(F, 3),
-        feet_down=chance(F),
         foot_contact=chance(F),
         first_contact=chance(F),
         feet_air_time=torch.rand(N, F, generator=random),
@@ -69,6 +67,8 @@ def random_state(seed: int = 0) -> RobotState:
         friction=torch.rand(N, generator=random),
         added_base_mass=normal(),
         terminated=chance(),
+        previous_joint_vel=normal(A),
+        feet_down=chance(F),
     )
 
 
@@ -158,12 +158,14 @@ FORMULAS: dict[str, tuple[Callable[[Any], float], dict[str, float]]] = {
 }
 SHARED = {
     "step_dt",
+    "gravity_leans",
     "default_joint_pos",
     "joint_pos_limits",
     "joint_vel_limits",
     "effort_limits",
     "feet",
     "penalised",
+    "fatal",
 }
 """Fields that are not per robot."""
 
