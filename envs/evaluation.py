@@ -125,7 +125,6 @@ def evaluate(
     work, distance = torch.zeros(n, device=device), torch.zeros(n, device=device)
     moving_steps, alive_steps, collisions, stance = (torch.zeros((), device=device) for _ in range(4))
 
-    obs = env.get_observations()
     for step in range(steps):
         command = commands[step // per_segment]
         if step % per_segment == 0:

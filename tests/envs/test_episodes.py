@@ -41,7 +41,7 @@ def assert_fresh(env: LeggedEnv, rows: Tensor, obs: Tensor) -> None:
     assert (engine.base_pos[rows, :2].abs() <= cfg.base_position).all()
     for velocity in (engine.base_lin_vel, engine.base_ang_vel):
         assert (velocity[rows].abs() <= cfg.base_velocity).all()
-    for tensor in (engine.joint_vel, engine.contact_force, env.action, env.previous_action):
+    for tensor in (engine.joint_vel, engine.contact_force, env.action, env.state.previous_action):
         assert not tensor[rows].any()
     for tensor in (env.state.feet_air_time, env.state.feet_down, env.episode_length, env.episode_sums):
         assert not tensor[rows].any()
