@@ -14,7 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -149,10 +149,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cell", type=float, help="spacing of the heights, m (0.1)")
     parser.add_argument(
+        "--ground",
+        choices=("heightfield", "boxes"),
+        help="what a terrain is built of (heightfield); boxes have vertical risers, which real stairs have",
+    )
+    parser.add_argument(
         "--contact_time",
         type=float,
-        help="time constant of contacts on a terrain, s (two physics steps); at MuJoCo's usual 0.02 fast feet "
-        "sink in and get stuck between the triangles of a height field",
+        help="time constant of contacts on a terrain, s (on boxes the MJCF's own, on a height field two physics "
+        "steps: at MuJoCo's usual 0.02 fast feet sink in and get stuck between its triangles)",
     )
     parser.add_argument("--episodes", type=int, default=64, help="robots driven, one at a time (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of an episode, s (%(default)s)")
@@ -172,12 +177,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for name, needed in (("difficulty", "terrain"), ("cell", "heights")):
         if getattr(flags, name) is not None and not getattr(flags, needed):
             raise ValueError(f"--{name} needs --{needed}")
-    if flags.contact_time is not None and not (flags.terrain or flags.heights):
-        raise ValueError("--contact_time needs --terrain or --heights")
+    for name in ("contact_time", "ground"):
+        if getattr(flags, name) is not None and not (flags.terrain or flags.heights):
+            raise ValueError(f"--{name} needs --terrain or --heights")
     if flags.cell is not None and not 0.0 < flags.cell < math.inf:
         raise ValueError(f"--cell must be a positive length, not {flags.cell:g}")
     if flags.terrain and flags.difficulty is None:
         flags.difficulty = 0.5
+    if (flags.terrain or flags.heights) and flags.ground is None:
+        flags.ground = "heightfield"
     if flags.json and not flags.json.resolve().parent.is_dir():
         raise ValueError(f"--json {flags.json}: the folder does not exist")
     return flags
@@ -191,19 +199,22 @@ def make_course(flags: argparse.Namespace, facts: dict[str, Any]) -> Course | No
         if name not in facts:
             raise ValueError(f"policy.json has no {name!r}, which a terrain needs; export the policy again")
     if flags.heights:
-        return file_course(flags.heights, flags.cell or 0.1)
-    return shape_course(flags.terrain, flags.difficulty, facts["terrain"], flags.seed)
+        course = file_course(flags.heights, flags.cell or 0.1)
+    else:
+        course = shape_course(flags.terrain, flags.difficulty, facts["terrain"], flags.seed)
+    return replace(course, field=replace(course.field, boxes=flags.ground == "boxes"))
 
 
 def contact_time(flags: argparse.Namespace, facts: dict[str, Any]) -> float:
-    """Time constant of contacts on a terrain, s.
+    """Time constant of contacts on a terrain, s; 0 for the MJCF's own, as on a plane.
 
-    By default the shortest that MuJoCo takes. At its usual 0.02 s a foot that lands at 3 m/s sinks in by some 2 cm;
-    once its centre is below the surface, MuJoCo pushes it sideways out of each of the triangles' prisms: it is stuck.
+    On a height field by default the shortest that MuJoCo takes. At its usual 0.02 s a foot that lands at 3 m/s sinks
+    in by some 2 cm; once its centre is below the surface, MuJoCo pushes it sideways out of each of the triangles'
+    prisms: it is stuck.
     """
     shortest = 2.0 * facts["timestep"]
     if flags.contact_time is None:
-        return shortest
+        return 0.0 if flags.ground == "boxes" else shortest
     if not shortest <= flags.contact_time < math.inf:
         raise ValueError(
             f"--contact_time must be at least two physics steps ({shortest:g} s), not {flags.contact_time:g}"
@@ -221,7 +232,8 @@ def write_report(
         "mujoco": mujoco.__version__,
         "terrain": flags.terrain or (flags.heights and flags.heights.name) or "plane",
         "difficulty": flags.difficulty,
-        "contact_time": contact_time(flags, facts) if flags.terrain or flags.heights else None,
+        "ground": flags.ground,
+        "contact_time": (contact_time(flags, facts) or None) if flags.ground else None,
         "episodes": flags.episodes,
         "seconds": flags.seconds,
         "seed": flags.seed,
@@ -257,7 +269,8 @@ def main(argv: list[str] | None = None) -> int:
     if course is not None:
         heights = course.field.heights
         print(
-            f"ground from {heights.min():.3g} to {heights.max():.3g} m; further than {DISTANCE:g} m at {SPEED:g} m/s?"
+            f"{flags.ground} from {heights.min():.3g} to {heights.max():.3g} m; "
+            f"further than {DISTANCE:g} m at {SPEED:g} m/s?"
         )
     print(f"{'':26}{'':>9}  95 % interval")
     for name, label in _LABELS.items():

@@ -15,6 +15,8 @@ import numpy as np
 BASE = 0.3  # thickness of the ground below its lowest point, m
 BORDER = 6.0  # level ground around each tile, m
 TILES = 4  # of a shape, different where it is random
+LEVEL = ("stairs_up", "stairs_down", "obstacles", "stepping_stones", "gap", "pit")
+"""Shapes that boxes can be built of."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Field:
     """World z of the vertices, m, [nx, ny]: rows go along x, columns along y."""
     cell: float
     """Spacing of the vertices, m."""
+    boxes: bool = False
+    """Stand it on boxes with vertical risers instead of MuJoCo's height field."""
 
     def look_up(self, x: np.ndarray, y: np.ndarray, rule: str) -> np.ndarray:
         """Heights at world x and y, m, [P] each; beyond the grid those of its border.
@@ -45,8 +49,18 @@ class Field:
         return low + t * (high - low)
 
     def add_to(self, spec: mujoco.MjSpec) -> None:
-        """Add the ground to a scene; MuJoCo's rows go along y, its columns along x."""
-        nx, ny = self.heights.shape
+        """Add the ground to a scene.
+
+        Of boxes, each vertex owns the square of side `cell` around it: treads are as wide as they have vertices, and
+        a riser stands halfway up the slope that `look_up` sees between two of them.
+
+        Raises:
+            ValueError: boxes for ground that is not level in pieces.
+        """
+        if self.boxes:
+            self._add_boxes(spec)
+            return
+        nx, ny = self.heights.shape  # MuJoCo's rows go along y, its columns along x
         low, high = float(self.heights.min()), float(self.heights.max())
         spec.add_hfield(
             name="sim2sim",
@@ -56,6 +70,67 @@ class Field:
             size=[0.5 * self.cell * (nx - 1), 0.5 * self.cell * (ny - 1), high - low or 1.0, BASE],
         )
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="sim2sim", pos=[0.0, 0.0, low])
+
+    def _add_boxes(self, spec: mujoco.MjSpec) -> None:
+        heights = np.round(self.heights, 6)
+        level = level_share(heights)
+        if level < 0.5:
+            raise ValueError(
+                f"--ground boxes needs level ground with edges, such as {', '.join(LEVEL)}; of this one's vertices "
+                f"next to others of another height {level:.0%} are level: stand it on --ground heightfield"
+            )
+        bottom = heights.min() - BASE
+        for rectangle in rectangles(heights):
+            runs = np.array([(run.start, run.stop) for run in rectangle])
+            x, y = (runs - 0.5 * np.array(heights.shape)[:, None]) * self.cell
+            ends = np.array([x, y, (bottom, heights[rectangle].min())])
+            spec.worldbody.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_BOX, pos=ends.mean(1), size=0.5 * (ends[:, 1] - ends[:, 0])
+            )
+
+
+def level_share(heights: np.ndarray) -> float:
+    """Share of the vertices at an edge that belong to a level square of four; 1 without edges.
+
+    Args:
+        heights: m, [nx, ny].
+    """
+    first = heights[:-1, :-1]
+    level = (heights[1:, :-1] == first) & (heights[:-1, 1:] == first) & (heights[1:, 1:] == first)
+    edge = _corners(~level)
+    return float(_corners(level)[edge].mean()) if edge.any() else 1.0
+
+
+def _corners(squares: np.ndarray) -> np.ndarray:
+    """Vertices [nx, ny] of the squares (bool, [nx - 1, ny - 1]) between them."""
+    around = np.pad(squares, 1)
+    return around[1:, 1:] | around[1:, :-1] | around[:-1, 1:] | around[:-1, :-1]
+
+
+def rectangles(heights: np.ndarray) -> list[tuple[slice, slice]]:
+    """Few rectangles of vertices (rows, columns) that, each filled up to its lowest height, give the whole ground.
+
+    One reaches under higher ground as far as it can: there are fewer, and no seam lies in a tread but at the turns of
+    stairs.
+
+    Args:
+        heights: m, [nx, ny], equal where they are meant to be.
+    """
+    found, todo = [], np.ones(heights.shape, dtype=bool)
+    for i, j in np.ndindex(heights.shape):
+        if todo[i, j]:
+            solid = heights >= heights[i, j]
+            columns = _run(solid[i], j)
+            rows = _run(np.all(solid[:, columns], axis=1), i)
+            todo[rows, columns] &= heights[rows, columns] > heights[i, j]
+            found.append((rows, columns))
+    return found
+
+
+def _run(solid: np.ndarray, k: int) -> slice:
+    """The longest run of True (bool, [n]) around index k."""
+    gaps = np.flatnonzero(~solid)
+    return slice(gaps[gaps < k].max(initial=-1) + 1, gaps[gaps > k].min(initial=len(solid)))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import ast
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from scripts.sim2sim_ground import Field, file_course, shape_course
 from scripts.sim2sim_robot import Robot
 from terrains.grid import single_terrain
 from terrains.ground import HeightField
+from terrains.shapes import make_tile
 
 MJCF = ANYMAL_C.mjcf_path
 
@@ -353,6 +355,85 @@ def test_course_of_a_shape_is_the_trainings_tile(rough: Path) -> None:
         assert np.mean(np.abs(found - expected) < 1e-5) > 0.6 and np.abs(found - expected).max() < 0.13
 
 
+def blocks() -> np.ndarray:
+    """Level ground of seven blocks of three heights that overlap, m, [30, 20]."""
+    heights, rng = np.zeros((30, 20)), np.random.default_rng(0)
+    for _ in range(7):
+        i, j = rng.integers((24, 14))
+        heights[i : i + 6, j : j + 6] = 0.1 * rng.integers(-1, 3)
+    return heights
+
+
+def on_boxes(heights: np.ndarray, spheres: Iterable[tuple[float, float]] = ()) -> mujoco.MjModel:
+    """Ground of cells of 0.1 m on boxes, and balls with a radius of 3 cm, 5 cm above it, at these x and y."""
+    spec, field = mujoco.MjSpec(), Field(heights, 0.1, boxes=True)
+    field.add_to(spec)
+    for x, y in spheres:
+        top = field.look_up(np.array([x]), np.array([y]), "bilinear")[0]
+        ball = spec.worldbody.add_body(pos=[x, y, top + 0.08])
+        ball.add_freejoint()
+        ball.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.03, 0, 0])
+    return spec.compile()
+
+
+def test_boxes_fill_the_square_around_each_vertex() -> None:
+    model = on_boxes(blocks())
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    geom = np.zeros(1, dtype=np.int32)
+    for i, j in np.ndindex(30, 20):
+        for side in (-0.049, 0.049):
+            above = np.array([(i - 14.5) * 0.1 + side, (j - 9.5) * 0.1 - side, 5.0])
+            distance = mujoco.mj_ray(model, data, above, np.array([0.0, 0.0, -1.0]), None, 1, -1, geom)
+            assert 5.0 - distance == pytest.approx(blocks()[i, j], abs=1e-9)
+
+
+def test_balls_rest_on_the_treads_of_box_stairs() -> None:
+    """Treads are 0.3 m wide: a ball rests 4 cm beyond each riser, another 4 cm before it."""
+    tile, step = make_tile("stairs_up", 0.5, 8.0, 0.1, np.random.default_rng(0)), 0.14
+    near_edges = [(x + side, 0.0) for x in (1.5, 1.8, 2.1) for side in (-0.04, 0.04)]
+    model = on_boxes(tile, near_edges)
+    data = mujoco.MjData(model)
+    for _ in range(500):
+        mujoco.mj_step(model, data)
+    heights = data.geom_xpos[model.ngeom - 6 :, 2] - tile.min() - 0.03
+    np.testing.assert_allclose(heights, step * np.array([0, 1, 1, 2, 2, 3]), atol=2e-3)
+
+
+def test_stairs_take_a_few_boxes() -> None:
+    """One for each side of a step that robots climb outwards, one for each step of a pyramid."""
+    rng = np.random.default_rng(0)
+    up, down = (make_tile(name, 0.5, 8.0, 0.1, rng) for name in ("stairs_up", "stairs_down"))
+    steps = len(np.unique(up.round(6))) - 1
+    assert on_boxes(up).ngeom == 4 * steps + 1 and on_boxes(down).ngeom == steps + 1
+
+
+@pytest.mark.parametrize("shape", sim2sim_ground.LEVEL)
+def test_every_level_shape_stands_on_boxes(shape: str) -> None:
+    assert on_boxes(make_tile(shape, 0.5, 8.0, 0.1, np.random.default_rng(0))).ngeom > 1
+
+
+@pytest.mark.parametrize("shape", ["slope_up", "random_rough", "waves"])
+def test_sloping_ground_does_not_stand_on_boxes(
+    shape: str, rough: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--policy", str(rough), "--terrain", shape, "--ground", "boxes"]) == 2
+    error = capsys.readouterr().err
+    assert "needs level ground with edges, such as stairs_up" in error and error.count("\n") == 1
+
+
+def test_robot_stands_on_boxes_as_on_a_plane(rough: Path) -> None:
+    facts, _ = sim2sim_robot.load_policy(rough)
+    course = shape_course("stairs_down", 0.8, facts["terrain"], seed=1)
+    (x, y, top), settled = course.starts[1], []
+    for field, start in ((None, (0.0, 0.0, 0.0)), (replace(course.field, boxes=True), (x, y, top))):
+        robot = Robot(facts, MJCF, field)
+        robot.reset(np.random.default_rng(0), np.array(start), 0.3)
+        assert not any(robot.step(np.zeros(12))[0] for _ in range(50))
+        settled.append(robot.base_pos[2] - start[2])
+    assert top > 0.5 and settled[0] == pytest.approx(settled[1], abs=1e-4)
+
+
 def test_file_course_starts_in_the_middle(tmp_path: Path) -> None:
     np.save(tmp_path / "hill.npy", bumps())
     course = file_course(tmp_path / "hill.npy", 0.1)
@@ -361,7 +442,7 @@ def test_file_course_starts_in_the_middle(tmp_path: Path) -> None:
     np.testing.assert_allclose(middle, bumps()[30, 20])
 
 
-@pytest.mark.parametrize("ground", ["shape", "file"])
+@pytest.mark.parametrize("ground", ["shape", "file", "boxes"])
 def test_command_line_on_terrain(
     ground: str, rough: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -369,6 +450,8 @@ def test_command_line_on_terrain(
     chosen = ["--terrain", "stairs_up", "--difficulty", "0.3"]
     if ground == "file":
         chosen = ["--heights", str(tmp_path / "hill.npy"), "--cell", "0.1"]
+    elif ground == "boxes":
+        chosen += ["--ground", "boxes"]
     args = ["--policy", str(rough), "--episodes", "2", "--seconds", "2", "--threads", "1", *chosen]
     assert main([*args, "--json", str(tmp_path / "figures.json")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
@@ -376,7 +459,8 @@ def test_command_line_on_terrain(
     report = json.loads((tmp_path / "figures.json").read_text())
     assert {"success", "falls", "lin_vel_error", "cost_of_transport"} == line.keys()
     assert report["success"] == 0.0 and report["intervals"]["success"][1] == pytest.approx(0.658, abs=1e-3)
-    assert report["terrain"] == ("stairs_up" if ground == "shape" else "hill.npy")
+    assert report["terrain"] == ("hill.npy" if ground == "file" else "stairs_up")
+    assert report["ground"] == ("boxes" if ground == "boxes" else "heightfield")
 
 
 def test_success_is_to_get_far_enough_in_time(rough: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,6 +598,8 @@ def test_unfit_model_is_one_sentence(
         (["--cell", "0.1"], "--cell needs --heights"),
         (["--heights", "x.npy", "--cell", "0"], "--cell must be a positive length"),
         (["--contact_time", "0.02"], "--contact_time needs --terrain or --heights"),
+        (["--ground", "boxes"], "--ground needs --terrain or --heights"),
+        (["--terrain", "pit", "--ground", "box"], "invalid choice: 'box'"),
         (["--terrain", "pit", "--contact_time", "0.001"], "must be at least two physics steps (0.01 s)"),
         (["--heights", "/nowhere.npy"], "--heights /nowhere.npy cannot be read"),
     ],
