@@ -210,7 +210,7 @@ def contact_time(flags: argparse.Namespace, facts: dict[str, Any]) -> float:
 
     On a height field by default the shortest that MuJoCo takes. At its usual 0.02 s a foot that lands at 3 m/s sinks
     in by some 2 cm; once its centre is below the surface, MuJoCo pushes it sideways out of each of the triangles'
-    prisms: it is stuck.
+    prisms: it is stuck. So is, at any time constant, one that moves further than its radius within a physics step.
     """
     shortest = 2.0 * facts["timestep"]
     if flags.contact_time is None:
