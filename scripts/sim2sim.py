@@ -156,8 +156,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--contact_time",
         type=float,
-        help="time constant of contacts on a terrain, s (on boxes the MJCF's own, on a height field two physics "
-        "steps: at MuJoCo's usual 0.02 fast feet sink in and get stuck between its triangles)",
+        help="time constant of contacts on a terrain, s (two physics steps); at MuJoCo's usual 0.02 fast feet "
+        "sink in and get stuck between the triangles of a height field",
     )
     parser.add_argument("--episodes", type=int, default=64, help="robots driven, one at a time (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of an episode, s (%(default)s)")
@@ -206,15 +206,16 @@ def make_course(flags: argparse.Namespace, facts: dict[str, Any]) -> Course | No
 
 
 def contact_time(flags: argparse.Namespace, facts: dict[str, Any]) -> float:
-    """Time constant of contacts on a terrain, s; 0 for the MJCF's own, as on a plane.
+    """Time constant of contacts on a terrain, s.
 
-    On a height field by default the shortest that MuJoCo takes. At its usual 0.02 s a foot that lands at 3 m/s sinks
-    in by some 2 cm; once its centre is below the surface, MuJoCo pushes it sideways out of each of the triangles'
-    prisms: it is stuck. So is, at any time constant, one that moves further than its radius within a physics step.
+    By default the shortest that MuJoCo takes. At its usual 0.02 s a foot that lands at 3 m/s sinks in by some 2 cm;
+    once its centre is below a height field, MuJoCo pushes it sideways out of each of the triangles' prisms: it is
+    stuck. So is, at any time constant, one that moves further than its radius within a physics step. Boxes push it
+    out of their nearest face.
     """
     shortest = 2.0 * facts["timestep"]
     if flags.contact_time is None:
-        return 0.0 if flags.ground == "boxes" else shortest
+        return shortest
     if not shortest <= flags.contact_time < math.inf:
         raise ValueError(
             f"--contact_time must be at least two physics steps ({shortest:g} s), not {flags.contact_time:g}"
@@ -233,7 +234,7 @@ def write_report(
         "terrain": flags.terrain or (flags.heights and flags.heights.name) or "plane",
         "difficulty": flags.difficulty,
         "ground": flags.ground,
-        "contact_time": (contact_time(flags, facts) or None) if flags.ground else None,
+        "contact_time": contact_time(flags, facts) if flags.ground else None,
         "episodes": flags.episodes,
         "seconds": flags.seconds,
         "seed": flags.seed,
