@@ -67,7 +67,7 @@ class Recorder(Curriculum):
     def next_levels(self, episodes: Episodes, done: Tensor, random: Tensor) -> Tensor:
         """See `Curriculum`."""
         first = done & self.waiting
-        outcome = episodes.score(self.cfg.slow), episodes.tracked, episodes.fell.float()
+        outcome = episodes.score(), episodes.tracked, episodes.fell.float()
         for kept, new in zip((self.score, self.tracked, self.fell), outcome, strict=True):
             kept.copy_(torch.where(first, new, kept))
         self.waiting &= ~done
@@ -111,12 +111,13 @@ def command_test(
     assert course is not None
     levels, columns = course.terrain.origins.shape[:2]
     one = torch.arange(n) % robots  # robots of different classes start on the same tiles
-    course.assign((one % levels).to(env.device), (one * columns // robots).to(env.device))
+    level, column, mirrored = deal(robots, levels, columns)
+    course.assign(level[one].to(env.device), column[one].to(env.device))
     recorder = Recorder(cfg.curriculum, levels, len(course.terrain.shapes), env.device)
     recorder.start(n)
     course.curriculum = recorder
     command = torch.tensor(list(COMMANDS.values())).repeat_interleave(robots, 0)
-    command[1::2, 1:] *= -1.0
+    command[:, 1:] *= torch.where(mirrored[one], -1.0, 1.0).unsqueeze(1)
     act = make_act(env)
     env.reset()
     obs = env.set_commands(command.to(env.device))
@@ -126,6 +127,16 @@ def command_test(
         _result(name, *(kept[i * robots : (i + 1) * robots] for kept in _kept(recorder)))
         for i, name in enumerate(COMMANDS)
     ]
+
+
+def deal(robots: int, levels: int, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Level, column and whether its command is mirrored, [robots] each, so that all three are as good as independent.
+
+    Robots go from column to column; each round begins some levels further up, and every second one is mirrored.
+    """
+    rounds, column = torch.arange(robots) // columns, torch.arange(robots) % columns
+    stride = max(1, round(levels * columns / robots))
+    return (column + rounds * stride) % levels, column, rounds % 2 == 1
 
 
 def _kept(recorder: Recorder) -> tuple[Tensor, Tensor, Tensor]:

@@ -117,6 +117,7 @@ class Course:
             tile_size=self.terrain.tile_size,
             fell=fell,
             left=left,
+            slow=self.curriculum.cfg.slow,
         )
         succeeded = episodes.succeeded()
         self.curriculum.record(episodes, done, succeeded)

@@ -127,8 +127,7 @@ def evaluate(
 
     for step in range(steps):
         command = commands[step // per_segment]
-        if step % per_segment == 0:
-            obs = env.set_commands(command)
+        obs = env.set_commands(command)  # in every step: a robot that left the map drew another one
         obs, _, terminated, truncated, _ = env.step(act(obs["policy"]))
         forget(terminated | truncated)
         alive = alive * ~terminated

@@ -120,6 +120,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
         self._make_spaces()
+        self._initial = buffers.state_dict()
         self._draw_robots()
 
     def _make_spaces(self) -> None:
@@ -158,12 +159,13 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Start a new episode for every robot; returns observations and info.
 
         Args:
-            seed: restart the random generator from this seed and draw the differences between robots anew,
-                so that all that follows is that of a new environment of this seed.
+            seed: restart the random generator from this seed, forget what the curriculum learned and draw the
+                differences between robots anew, so that all that follows is that of a new environment of this seed.
             options: unused.
         """
         if seed is not None:
             self.generator.manual_seed(seed)
+            self._buffers.load_state_dict(self._initial)
             self._draw_robots()
         self._reset_robots(self._all)
         if self.cfg.init.random_first_episode:

@@ -30,7 +30,7 @@ class CurriculumConfig:
     demote: float = 0.5
     """fair: below this share of the commands a robot goes down."""
     slow: float = 0.1
-    """fair: commands that ask for less than this on average are judged by tracking, m/s."""
+    """Commands that ask for less than this on average are judged by tracking, m/s."""
     linear_steps: int = 24_000
     """linear: policy steps until all levels are in use."""
     memory: float = 0.99
@@ -87,15 +87,17 @@ class Episodes:
     """Robot fell, bool."""
     left: Tensor
     """Robot left the map, bool."""
+    slow: float = 0.1
+    """Commands that ask for less than this on average are judged by tracking, m/s."""
 
-    def score(self, slow: float = 0.1) -> Tensor:
+    def score(self) -> Tensor:
         """Share of its commands that a robot followed, [N], about 0 to 1, whatever they were.
 
         Along the path asked for, so that turning and changes of direction cost nothing; standing and commands
         slower than `slow` m/s by tracking. What a fall left undone counts as not followed.
         """
         path = (self.followed / self.asked.clamp(min=1e-6)).nan_to_num()  # a robot may have diverged
-        score = torch.where(self.asked > slow * self.time, path, self.tracked)
+        score = torch.where(self.asked > self.slow * self.time, path, self.tracked)
         return torch.where(self.fell, score * (self.time / self.limit), score)
 
     def succeeded(self) -> Tensor:
@@ -226,7 +228,7 @@ class Fair(Curriculum):
 
     def next_levels(self, episodes: Episodes, done: Tensor, random: Tensor) -> Tensor:
         """See `Curriculum`."""
-        score, judged = episodes.score(self.cfg.slow), episodes.judged()
+        score, judged = episodes.score(), episodes.judged()
         up = judged & ~episodes.fell & (score > self.cfg.promote)
         down = judged & (score < self.cfg.demote)
         return self._moved(episodes.level, up, down, random)

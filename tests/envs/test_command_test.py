@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from envs import LeggedEnv, get_task
-from envs.command_test import COMMANDS, command_test
+from envs.command_test import COMMANDS, command_test, deal
 from terrains.grid import make_terrain
 from tests.envs.common import reference
 
@@ -70,3 +71,14 @@ def test_the_map_is_new_and_all_classes_start_on_the_same_tiles() -> None:
     assert seen["level"][0].bincount().tolist() == [2, 2, 2] and (seen["level"] == seen["level"][0]).all()
     assert seen["column"][0].bincount().tolist() == [3, 3] and (seen["column"] == seen["column"][0]).all()
     assert cfg.terrain.seed == 1 and cfg.curriculum.strategy == "fair", "the caller's configuration stays"
+
+
+@pytest.mark.parametrize("robots", [100, 200, 400])
+def test_levels_are_the_same_on_every_kind_of_terrain_and_for_mirrored_commands(robots: int) -> None:
+    level, column, mirrored = deal(robots, 10, 20)
+    count = torch.zeros(10, 10, dtype=torch.int64)  # a kind of terrain has two columns
+    count.index_put_((level, column // 2), torch.ones((), dtype=torch.int64), accumulate=True)
+    assert count.min() == count.max() == robots // 100
+    for sign in (True, False):
+        share = torch.bincount(level[mirrored == sign], minlength=10)
+        assert share.min() >= 0.5 * share.max(), "no level has one sign only"

@@ -108,8 +108,8 @@ def walk(item: Any, path: str = "", seen: set[int] | None = None) -> Iterator[tu
     elif dataclasses.is_dataclass(item) or isinstance(item, PARTS):
         parts = iter(vars(item).items())
     for name, part in parts:
-        if isinstance(item, (LeggedEnv, Actuator)) and name in ("engine", "cfg"):
-            continue  # the engine has a state_dict of its own
+        if isinstance(item, (LeggedEnv, Actuator)) and name in ("engine", "cfg", "_initial"):
+            continue  # the engine has a state_dict of its own; the registry as it was at first never changes
         yield from walk(part, f"{path}.{name}" if path else str(name), seen)
 
 

@@ -17,6 +17,7 @@ from tests.envs.common import (
     overturn,
     random_actions,
     reference,
+    rugged,
 )
 
 NAN = float("nan")
@@ -147,7 +148,14 @@ def test_reset_begins_an_episode_for_every_robot() -> None:
     assert env.command.any(1).all(), "robots are told where to go from the first observation on"
 
 
-@pytest.mark.parametrize("cfg", [reference(), lively()], ids=["reference", "lively"])
+def eventful() -> EnvConfig:
+    """On a map, where the curriculum remembers how the last episodes ended, and widens commands."""
+    cfg = rugged()
+    cfg.commands.curriculum, cfg.episode_length = True, 0.2
+    return cfg
+
+
+@pytest.mark.parametrize("cfg", [reference(), lively(), eventful()], ids=["reference", "lively", "eventful"])
 def test_reset_with_a_seed_repeats_everything(cfg: EnvConfig) -> None:
     env = make(cfg, 8)
     runs = []

@@ -177,6 +177,14 @@ def test_success_needs_most_of_the_commands_and_no_fall() -> None:
     assert result.succeeded().tolist() == [True, True, False, False]
 
 
+def test_what_counts_as_slow_is_one_thing_to_all() -> None:
+    """A robot that should have crept 0.2 m/s stood, within the tolerance of tracking."""
+    crept = episodes(1, asked=torch.tensor([4.0]), followed=torch.tensor([0.0]), tracked=torch.tensor([1.0]))
+    assert not crept.succeeded().any()
+    crept.slow = 0.3
+    assert crept.score() == 1.0 and crept.succeeded().all()
+
+
 number = st.floats(-100.0, 100.0, width=32)
 share = st.floats(0.0, 1.0, width=32, exclude_max=True)
 
