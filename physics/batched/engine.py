@@ -295,12 +295,8 @@ class BatchedEngine:
             weight = _contact_weight(own["friction"][:, rows].double(), bodies.T[self._sphere_body])
             write(self._joint_inputs[6], joints.T.float())
             write(own["weight"], weight.float())
-        if "friction_loss" in params:
-            self._compile_friction_loss()
-
-    def _compile_friction_loss(self) -> None:
-        """Dry friction costs time, so code for it is made only when some joint has it."""
-        if not self._dry_friction and self._joint_inputs[JOINT_PARAMS.index("friction_loss")].any():
+        # dry friction costs time, so code for it is made only when it is first asked for
+        if "friction_loss" in params and not self._dry_friction:
             self._compile(dry_friction=True)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -320,7 +316,8 @@ class BatchedEngine:
             array.copy_(state[name])
         self.total_mass.copy_(state["total_mass"])
         torch.gt(self._own["bad"][0], 0.0, out=self.bad)
-        self._compile_friction_loss()
+        if not self._dry_friction and self._joint_inputs[JOINT_PARAMS.index("friction_loss")].any():
+            self._compile(dry_friction=True)
 
     def _refresh_feet(self) -> None:
         self._stepper(0, self.solver, self.num_threads, False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from algorithms import LearnerConfig, Trainer
 from envs import LeggedEnv
+from envs.actuators import NetDrive
 from envs.config import EnvConfig, RewardTerm
 from envs.state import RobotState
 from tests.envs.common import calm, lively, make, random_actions, reference, rugged, varied
@@ -30,10 +31,28 @@ def everything() -> EnvConfig:
     return cfg
 
 
-@pytest.mark.parametrize("make_cfg", [reference, everything, calm, rugged])
-def test_a_step_is_free_of_slow_operations(make_cfg: Callable[[], EnvConfig]) -> None:
+def net_driven() -> EnvConfig:
+    """Drives that are a network."""
+    cfg = calm()
+    cfg.actuator = "net"
+    return cfg
+
+
+def as_on_a_gpu(env: LeggedEnv) -> None:
+    """Do without the compiled code that takes torch's place on a CPU."""
+    env.perception.scan._library = None
+    law = env.actuator.law
+    if isinstance(law, NetDrive):
+        law.net.kernel = None
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("make_cfg", [reference, everything, calm, rugged, net_driven])
+def test_a_step_is_free_of_slow_operations(make_cfg: Callable[[], EnvConfig], compiled: bool) -> None:
     guard = SpeedGuard()
     env = guarded(make_cfg(), guard)
+    if not compiled:
+        as_on_a_gpu(env)
     actions, resets = random_actions(env, 25), 0
     for action in actions:
         with guard:
@@ -99,6 +118,7 @@ def test_the_guard_looks_away_within_the_engine_only() -> None:
 )
 @pytest.mark.parametrize("other", [False, True])
 def test_rollout_and_update_are_free_of_slow_operations(symmetry: str, recurrent: str, other: bool) -> None:
+    """With `other`, options differ and gradients are torch's, as on a GPU."""
     cfg, env_cfg = LearnerConfig(), lively()
     cfg.policy.symmetry, cfg.policy.recurrent = symmetry, recurrent  # type: ignore[assignment]
     cfg.policy.recurrent_hidden = 8
@@ -106,6 +126,8 @@ def test_rollout_and_update_are_free_of_slow_operations(symmetry: str, recurrent
     cfg.ppo.num_steps, cfg.ppo.num_epochs = 12, 2
     guard = SpeedGuard()
     trainer = Trainer(guarded(env_cfg, guard), cfg, None, seed=1)
+    if other:
+        trainer.ppo._native = None
     for _ in range(2):  # Adam makes its state in the first update
         with guard:
             log = trainer.collect()
