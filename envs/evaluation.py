@@ -59,9 +59,9 @@ class Evaluation:
 def evaluation_config(cfg: EnvConfig, seconds: float, push: bool = False) -> EnvConfig:
     """Change a task for evaluation; returns the same object.
 
-    Friction 1.0 and otherwise the robot as it is modelled: nothing is randomised, no observation noise, no
-    pushes unless asked (+-1 m/s every 10 s); reset noise stays on. On a
-    map, robots start on all levels alike.
+    Friction 1.0 and otherwise the robot as it is modelled, with its drives' delay and what its height scan misses;
+    no other differences between robots, no observation noise, no pushes unless asked (+-1 m/s every 10 s); reset
+    noise stays on. On a map, robots start on all levels alike.
     """
     cfg.curriculum.strategy = "uniform"
     cfg.noise.enabled = False

@@ -212,7 +212,8 @@ class Game(Curriculum):
     """The paper's rule, as published (Rudin et al. 2021, section 3.2, and its code).
 
     Further than half a tile from its centre: up. Less than half of what the last command asks for in a whole
-    episode: down, although commands change, robots turn, and some episodes are short.
+    episode: down, although commands change, robots turn, and some episodes are short. (The published code draws a
+    command one step before it looks at it at a time-out; here it is the last one that the robot followed.)
     """
 
     def next_levels(self, episodes: Episodes, done: Tensor, random: Tensor) -> Tensor:
