@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -181,7 +184,8 @@ def load_config(path: Path) -> RunConfig:
 def parse(argv: Sequence[str] | None = None) -> RunConfig:
     """Configuration from the command line.
 
-    Unknown flags and bad values end the program with one sentence and exit status 2.
+    Raises:
+        ValueError: unknown flags and bad values.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     task = _peek(args, "task") or "anymal_c_flat"
@@ -197,15 +201,28 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     """A copy of a dataclass changed by flags (the command line's by default); `_` and `-` are the same.
 
     Raises:
-        ValueError: a flag that does not exist; the sentence lists the nearest valid ones.
+        ValueError: a flag that does not exist, the sentence lists the nearest valid ones; or a bad value.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
-    config, unknown = tyro.cli(type(default), args=args, default=default, return_unknown_args=True)
+    config, unknown = _read(default, list(sys.argv[1:] if argv is None else argv))
     for arg in unknown:
         flag = arg.split("=")[0]
         near = nearest(flag.replace("_", "-"), sorted(_flags(default)))
         raise ValueError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}.{near}")
     return config
+
+
+def _read(default: T, args: list[str]) -> tuple[T, list[str]]:
+    """A dataclass changed by its flags, and what is left; ValueError with the sentence in tyro's box for a bad value."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(type(default), args=args, default=default, return_unknown_args=True)
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+        lines = "\n".join(line.strip("│ ") for line in box.getvalue().splitlines()[1:])
+        sentence = re.split(r"\n[─-]*\n", lines.lstrip("─-\n"))[0]  # up to an empty or a drawn line
+        raise ValueError(" ".join(sentence.split())) from end
 
 
 def _flags(value: Any, prefix: str = "-") -> list[str]:

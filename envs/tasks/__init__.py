@@ -83,7 +83,9 @@ def get_task(name: str) -> Task:
     key = f"{key}_rough" if f"{key}_rough" in tasks else key
     if key not in tasks:
         known = list(tasks)
-        raise ValueError(f"unknown task {name!r}; choose from {', '.join(known)}.{nearest(key, known)}")
+        robots = [task.removesuffix("_rough") for task in known if task.endswith("_rough")]
+        near = nearest(key, known) or nearest(key, robots)
+        raise ValueError(f"unknown task {name!r}; choose from {', '.join(known)}.{near}")
     return tasks[key]
 
 
