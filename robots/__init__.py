@@ -1,17 +1,20 @@
-"""Robots: one MJCF file and one `RobotConfig` each."""
+"""Robots: one MJCF file and one `RobotConfig` each; a module's robots are found by themselves."""
 
-from robots.a1 import A1
-from robots.anymal_b import ANYMAL_B
-from robots.anymal_c import ANYMAL_C
-from robots.anymal_c_arm import ANYMAL_C_ARM
-from robots.cassie import CASSIE
-from robots.config import RobotConfig
-from robots.go1 import GO1
-from robots.go2 import GO2
+from robots.config import BadFileError, RobotConfig, modules
 
-ROBOTS: dict[str, RobotConfig] = {
-    robot.name: robot for robot in (ANYMAL_C, ANYMAL_C_ARM, ANYMAL_B, A1, GO1, GO2, CASSIE)
-}
-"""Every robot by name."""
+ROBOTS: dict[str, RobotConfig] = {}
+"""Every robot by name; `from robots import ANYMAL_C` works too."""
 
-__all__ = ["A1", "ANYMAL_B", "ANYMAL_C", "ANYMAL_C_ARM", "CASSIE", "GO1", "GO2", "ROBOTS", "RobotConfig"]
+
+def __getattr__(name: str) -> RobotConfig:
+    if name.lower() in ROBOTS:
+        return ROBOTS[name.lower()]
+    raise AttributeError(f"there is no robot {name}")
+
+
+for _module in modules(__name__, __path__):
+    for _robot in vars(_module).values():
+        if isinstance(_robot, RobotConfig) and ROBOTS.setdefault(_robot.name, _robot) is not _robot:
+            raise BadFileError(f"{_module.__file__}: another file has a robot named {_robot.name!r}")
+
+__all__ = ["ROBOTS", "RobotConfig"]

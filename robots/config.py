@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -72,3 +76,19 @@ def nearest(name: str, choices: tuple[str, ...] | list[str]) -> str:
     """' Did you mean ...?' with the closest choices, or an empty string."""
     close = difflib.get_close_matches(name, list(choices), n=3, cutoff=0.4)
     return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+class BadFileError(SystemExit, ValueError):
+    """A robot's or task's file is wrong; read before a command begins, so uncaught it is one sentence as well."""
+
+
+def modules(package: str, path: Iterable[str]) -> Iterator[ModuleType]:
+    """Import every module of a package, by name; BadFileError names the file that fails, and why."""
+    for found in pkgutil.iter_modules(path, f"{package}."):
+        try:
+            yield importlib.import_module(found.name)
+        except BadFileError:
+            raise
+        except Exception as error:
+            file = found.name.replace(".", "/") + ".py"
+            raise BadFileError(f"{file} cannot be imported ({type(error).__name__}: {error})") from error

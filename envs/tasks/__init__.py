@@ -5,8 +5,6 @@ A recipe is an environment configuration and what it changes of the learner's de
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 
 from envs.config import EnvConfig
-from robots.config import nearest
+from robots.config import modules, nearest
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Task:
 
 def _discover() -> dict[str, Task]:
     tasks: dict[str, Task] = {}
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        for task in getattr(importlib.import_module(module.name), "TASKS", ()):
+    for module in modules(__name__, __path__):
+        for task in getattr(module, "TASKS", ()):
             tasks[task.name] = task
     return tasks
 
