@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from terrains.ground import HeightField
-from terrains.shapes import make_tile
+from terrains.shapes import SHAPES, make_tile
 
 
 @dataclass
@@ -37,10 +37,9 @@ class TerrainConfig:
             "stairs_up": 0.35,
             "stairs_down": 0.25,
             "obstacles": 0.2,
-            **dict.fromkeys(("flat", "random_rough", "stepping_stones", "gap", "pit", "waves"), 0.0),
         }
     )
-    """Shape -> share of the columns; they sum to 1."""
+    """Shape -> share of the columns; they sum to 1. Shapes that are not named get none."""
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Shape -> its parameters, where they are not the shape's own."""
     levels: int = 10
@@ -57,6 +56,10 @@ class TerrainConfig:
     """Level ground around the tiles, m."""
     seed: int = 1
     """Of everything random in the shapes."""
+
+    def __post_init__(self) -> None:
+        """Name every shape, so that each is a flag."""
+        self.proportions = self.proportions | {s: 0.0 for s in SHAPES if s not in self.proportions}
 
     def validate(self) -> None:
         """Check ranges; ValueError with one sentence."""

@@ -296,7 +296,8 @@ def make_tile(
     """Heights of one tile, [n, n].
 
     Raises:
-        ValueError: unknown shape or parameter, difficulty or sizes out of range, or a platform that fills the tile.
+        ValueError: unknown shape or parameter, difficulty or sizes out of range, a platform that fills the tile, or
+            a shape that returns anything but finite heights [n, n].
     """
     if name not in SHAPES:
         raise ValueError(
@@ -316,6 +317,10 @@ def make_tile(
     platform = (defaults | parameters).get("platform", 0.0)
     if platform >= size:
         raise ValueError(f"the platform of {platform} m fills the tile of {size} m")
-    heights = SHAPES[name](difficulty, size, cell, rng, **parameters)
-    assert heights.shape == (round(size / cell),) * 2 and np.isfinite(heights).all()
+    heights = np.asarray(SHAPES[name](difficulty, size, cell, rng, **parameters), np.float64)
+    n = round(size / cell)
+    if heights.shape != (n, n):
+        raise ValueError(f"shape {name!r} must return heights [{n}, {n}], not {list(heights.shape)}")
+    if not np.isfinite(heights).all():
+        raise ValueError(f"shape {name!r} returns heights that are not finite at difficulty {difficulty:g}")
     return heights

@@ -17,6 +17,7 @@ from terrains.grid import (
     make_terrain,
     single_terrain,
 )
+from terrains.shapes import SHAPES
 
 SMALL = TerrainConfig(
     proportions={"pit": 0.5, "stairs_down": 0.25, "flat": 0.25}, levels=3, columns=4, border=2.0
@@ -60,6 +61,18 @@ def test_columns_follow_the_proportions() -> None:
         "slope_up": 1, "slope_down": 1, "rough_slope_up": 1, "rough_slope_down": 1, "stairs_up": 7,
         "stairs_down": 5, "obstacles": 4,
     }  # fmt: skip
+
+
+def test_a_new_shape_can_be_given_a_share_and_changes_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = TerrainConfig()
+    monkeypatch.setitem(SHAPES, "mine", lambda difficulty, size, cell, rng: np.zeros((80, 80)))
+    after = TerrainConfig()
+    assert after.proportions == before.proportions | {"mine": 0.0}
+    assert after.column_shapes() == before.column_shapes()
+    assert TerrainConfig(proportions={"mine": 0.5, "flat": 0.5}, columns=2).column_shapes() == [
+        "mine",
+        "flat",
+    ]
 
 
 def test_one_tile_with_a_border() -> None:

@@ -100,3 +100,19 @@ def test_bad_values_get_one_sentence() -> None:
         tile("pit", 0.5, platform=9.0)
     with pytest.raises(ValueError, match="no cells"):
         make_tile("flat", 0.5, 0.1, 0.1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (np.zeros((3, 4)), r"'mine' must return heights \[80, 80\], not \[3, 4\]"),
+        (None, r"'mine' must return heights \[80, 80\], not \[\]"),
+        (np.full((80, 80), np.inf), "'mine' returns heights that are not finite at difficulty 0.5"),
+    ],
+)
+def test_a_shape_that_returns_something_else_is_named(
+    returned: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHAPES, "mine", lambda difficulty, size, cell, rng: returned)
+    with pytest.raises(ValueError, match=message):
+        tile("mine", 0.5)
