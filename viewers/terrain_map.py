@@ -14,9 +14,13 @@ from numpy import ndarray
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import LightSource
+from matplotlib.ticker import MaxNLocator
 
 from terrains.grid import Terrain
 from viewers.plots import STYLE
+
+FEW = 0.01
+"""Share of a shape's robots below which a level's success is not drawn."""
 
 
 def draw_map(terrain: Terrain, path: Path, positions: ndarray | None = None, title: str = "") -> None:
@@ -69,7 +73,7 @@ def draw_map(terrain: Terrain, path: Path, positions: ndarray | None = None, tit
 
 
 def draw_levels(csv_path: Path, path: Path) -> None:
-    """Robots on each level over time, a panel for each shape, from `curriculum.csv`.
+    """Robots on each level over time and their success where they are, a panel for each shape, from `curriculum.csv`.
 
     Args:
         csv_path: rows of iteration, shape, level, robots, success.
@@ -97,11 +101,16 @@ def draw_levels(csv_path: Path, path: Path) -> None:
         figure, axes = plt.subplots(
             2, len(counts), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
         )
-        extent = (iterations[0], max(iterations[-1], iterations[0] + 1), -0.5, levels - 0.5)
-        for i, name in enumerate(counts):
-            share = counts[name] / np.maximum(counts[name].sum(0), 1.0)
+        half = 0.5 * max(1.0, (iterations[-1] - iterations[0]) / max(1, len(iterations) - 1))
+        extent = (iterations[0] - half, iterations[-1] + half, -0.5, levels - 0.5)
+        shares = {name: count / np.maximum(count.sum(0), 1.0) for name, count in counts.items()}
+        most = max(share.max() for share in shares.values()) or 1.0
+        axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        for i, (name, share) in enumerate(shares.items()):
             pictures = []
-            for axis, values, top in ((axes[0, i], share, 0.5), (axes[1, i], rates[name], 1.0)):
+            # where robots no longer are, their success is old news
+            now = np.where(share < FEW, np.nan, rates[name])
+            for axis, values, top in ((axes[0, i], share, most), (axes[1, i], now, 1.0)):
                 pictures.append(
                     axis.imshow(values, origin="lower", aspect="auto", extent=extent, vmin=0.0, vmax=top)
                 )
@@ -112,6 +121,6 @@ def draw_levels(csv_path: Path, path: Path) -> None:
         axes[0, 0].set_ylabel("level")
         axes[1, 0].set_ylabel("level")
         figure.colorbar(pictures[0], ax=axes[0], label="share of robots (line: mean)")
-        figure.colorbar(pictures[1], ax=axes[1], label="share of successes")
+        figure.colorbar(pictures[1], ax=axes[1], label="share of successes, where robots are")
         figure.savefig(path, dpi=100)
         plt.close(figure)

@@ -11,6 +11,7 @@ from matplotlib.image import imread
 
 from envs.terrain_test import Cell
 from terrains.grid import Terrain, TerrainConfig, build_terrain, single_terrain
+from viewers import terrain_map
 from viewers.bars import plot_success
 from viewers.terrain_map import draw_levels, draw_map
 
@@ -74,6 +75,24 @@ def test_levels_over_time(tmp_path: Path) -> None:
     assert images[0].shape == images[1].shape and not np.array_equal(images[0], images[1])
     write_rows(table, [[10, "pit", 0, 0, "nan"]])
     draw_levels(table, path)
+
+
+def test_levels_are_drawn_in_whole_iterations_and_success_where_robots_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = []
+    monkeypatch.setattr(terrain_map.plt, "close", figures.append)
+    # level 0 was left by all robots but one
+    write_rows(
+        tmp_path / "c.csv", [[10, "pit", 0, 1, 0.9], [10, "pit", 1, 299, 0.4], [10, "pit", 2, 100, 0.5]]
+    )
+    draw_levels(tmp_path / "c.csv", tmp_path / "levels.png")
+    (figure,) = figures
+    share, success = (axes.images[0] for axes in figure.axes[:2])
+    assert share.get_clim() == (0.0, 299 / 400), "no share is beyond the scale"
+    assert np.ma.getmaskarray(success.get_array()).ravel().tolist() == [True, False, False]
+    low, high = figure.axes[1].get_xlim()
+    assert [tick for tick in figure.axes[1].get_xticks() if low <= tick <= high] == [10]
 
 
 def test_no_rows_is_one_sentence(tmp_path: Path) -> None:
