@@ -27,7 +27,7 @@ class Options:
     """Threads of torch and of the physics."""
     engine: str = "auto"
     """Physics engine."""
-    folder: Path = Path("benchmarks/results")
+    folder: Path = Path("logs/benchmarks")
     """Where curves and plots go."""
 
 

@@ -32,7 +32,7 @@ from robots.config import nearest
 from scripts.config import parse_flags
 from scripts.runs import command, set_threads
 
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path("logs/benchmarks")
 
 
 @dataclass
@@ -42,7 +42,7 @@ class BenchmarkConfig:
     suite: str = ""
     """physics, engine, env, update, train, terrain or learning (half an hour); empty for all but learning."""
     json: str = ""
-    """File that JSON lines are appended to; empty for benchmarks/results/<suite>.jsonl, or none with --quick."""
+    """File that JSON lines are appended to; empty for logs/benchmarks/<suite>.jsonl, or none with --quick."""
     num_threads: int = 2
     """Threads of torch and of the physics, 0 for one per core."""
     engine: str = "auto"
