@@ -212,7 +212,7 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
 
 
 def _read(default: T, args: list[str]) -> tuple[T, list[str]]:
-    """A dataclass changed by its flags, and what is left; ValueError with the sentence in tyro's box for a bad value."""
+    """A dataclass changed by its flags, and what is left; ValueError with what tyro says of a bad value."""
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
