@@ -51,10 +51,10 @@ class Flags(RunFlags):
     """Fixed command: forward and sideways velocity (m/s), yaw rate (rad/s)."""
     script: str = ""
     """File with a sequence of commands, a line each: SECONDS VX VY YAW; # starts a comment."""
-    shape: str = "stairs_up"
-    """Kind of terrain, for a policy trained on a map; all robots walk on one tile of it."""
-    difficulty: float = 0.5
-    """Its difficulty, 0 to 1."""
+    shape: str = ""
+    """Kind of terrain; all robots walk on one tile of it. Empty: stairs_up, or a plane if trained on one."""
+    difficulty: float | None = None
+    """Its difficulty, 0 to 1; 0.5 if not given."""
     push: bool = False
     """Push the robots (+-1 m/s every 10 s)."""
     seed: int = 1
@@ -81,27 +81,28 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_flags(flags)
-    on_map = run.cfg.env.terrain.type != "plane"
+    on_map = run.cfg.env.terrain.type != "plane" or flags.shape or flags.difficulty is not None
+    shape, difficulty = flags.shape or "stairs_up", 0.5 if flags.difficulty is None else flags.difficulty
     script = command_script(flags, TERRAIN_SCRIPT if on_map else DEFAULT_SCRIPT)
     commands = sample_script(script, flags.seconds, run.cfg.env.step_dt)
     cfg = evaluation_config(copy.deepcopy(run.cfg.env), len(commands) * run.cfg.env.step_dt, flags.push)
     if on_map:
-        cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty = "tile", flags.shape, flags.difficulty
+        cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty = "tile", shape, difficulty
     else:
         cfg.init.base_position = 0.0  # the video puts the robots side by side
     env = LeggedEnv(cfg, flags.num_envs, "auto", "cpu", threads, flags.seed)
     policy = load_policy(run, env).to("cpu")
     recording = record(env, Actor(policy), commands, flags.seed)
     iteration = run.content["iteration"]
+    name = f"play_{iteration}_{shape}_{difficulty:g}" if on_map else f"play_{iteration}"
     print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})", flush=True)
     if flags.video:
-        name = f"play_{iteration}_{flags.shape}" if on_map else f"play_{iteration}"
         path = run.folder / "videos" / f"{name}.mp4"
         start = time.perf_counter()
         draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
     if flags.plots:
-        path = run.folder / "plots" / f"play_{iteration}.png"
+        path = run.folder / "plots" / f"{name}.png"
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
         print(f"plots  {path}", flush=True)
     if flags.export:

@@ -12,6 +12,7 @@ import pytest
 
 from algorithms import checkpoint
 from algorithms.trainer import make_policy
+from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
 from scripts import play
 from scripts.config import default_config, save_config
@@ -79,6 +80,28 @@ def test_switches(log_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[-1].startswith("lin_vel_error=")
+
+
+def test_terrain_is_for_every_policy_and_in_the_files_names(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = []
+    made = play.LeggedEnv
+
+    def make(cfg: EnvConfig, *args: object) -> LeggedEnv:
+        shapes.append((cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty))
+        return made(cfg, *args)
+
+    monkeypatch.setattr(play, "LeggedEnv", make)
+    monkeypatch.setattr(play, "draw_video", lambda recording, path, *args: videos.append(path.name))
+    monkeypatch.setattr(play, "plot_recording", lambda recording, path, *args: plots.append(path.name))
+    videos: list[str] = []
+    plots: list[str] = []
+    run(monkeypatch, "--log_dir", str(log_dir), "--shape", "waves", "--no_export", *SMALL)
+    run(monkeypatch, "--log_dir", str(log_dir), "--difficulty", "0.8", "--no_export", *SMALL)
+    assert shapes == [("tile", "waves", 0.5), ("tile", "stairs_up", 0.8)]
+    assert videos == ["play_7_waves_0.5.mp4", "play_7_stairs_up_0.8.mp4"]
+    assert plots == ["play_7_waves_0.5.png", "play_7_stairs_up_0.8.png"]
 
 
 @pytest.mark.parametrize(
