@@ -12,8 +12,11 @@ import difflib
 import json
 import math
 import os
+import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +30,7 @@ from scripts.sim2sim_episodes import DISTANCE, SEGMENT, SPEED, Episodes, Walks, 
 from scripts.sim2sim_ground import Course, file_course, shape_course
 from scripts.sim2sim_robot import Robot, load_policy
 
-ROBOTS = Path(__file__).resolve().parent.parent / "robots"
+ROBOTS, POLICIES = (Path(__file__).resolve().parent.parent / name for name in ("robots", "policies"))
 SETTLING = 1.0  # s after a command that the settled figures leave out
 RESAMPLES = 200
 
@@ -140,7 +143,9 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Flags, checked; ValueError with one sentence for what cannot work."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policy", type=Path, required=True, help="folder made by scripts/export.py")
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="folder made by scripts/export.py, or a name in policies/"
+    )
     parser.add_argument("--model", type=Path, help="MJCF of the robot (the policy's own in robots/)")
     parser.add_argument("--terrain", help="cross a shape of terrain instead of following random commands")
     parser.add_argument("--difficulty", type=float, help="of the shape, 0 to 1, as in training (0.5)")
@@ -189,6 +194,27 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if flags.json and not flags.json.resolve().parent.is_dir():
         raise ValueError(f"--json {flags.json}: the folder does not exist")
     return flags
+
+
+@contextmanager
+def exported(policy: Path) -> Iterator[Path]:
+    """The folder of an exported policy; one in policies/ is exported into a temporary folder."""
+    if policy.exists() or not (POLICIES / policy / "config.yaml").is_file():
+        yield policy
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        export = [
+            sys.executable,
+            Path(__file__).with_name("export.py"),
+            "--policy",
+            policy,
+            "--output",
+            folder,
+        ]
+        done = subprocess.run(list(map(str, export)), capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(done.stderr.strip())
+        yield Path(folder)
 
 
 def make_course(flags: argparse.Namespace, facts: dict[str, Any]) -> Course | None:
@@ -248,8 +274,15 @@ def write_report(
 
 def main(argv: list[str] | None = None) -> int:
     """Drive and measure; the last line printed is `key=value` figures. Returns the exit status."""
+    with ExitStack() as stack:
+        return run(argv, stack)
+
+
+def run(argv: list[str] | None, stack: ExitStack) -> int:
+    """The same, with temporary folders in `stack`."""
     try:
         flags = parse(argv)
+        flags.policy = stack.enter_context(exported(flags.policy))
         facts, _ = load_policy(flags.policy)
         mjcf = flags.model or ROBOTS / facts["mjcf"]
         course = make_course(flags, facts)

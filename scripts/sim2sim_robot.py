@@ -55,7 +55,9 @@ def load_policy(folder: Path) -> tuple[dict[str, Any], Act]:
         ValueError: a file is missing or damaged, or the two do not belong together.
     """
     if not folder.is_dir():
-        raise ValueError(f"--policy {folder} is not a folder; export a policy with scripts/export.py")
+        raise ValueError(
+            f"--policy {folder} is not a folder nor in policies/; export a policy with scripts/export.py"
+        )
     json_path, onnx_path = folder / "policy.json", folder / "policy.onnx"
     for path in (json_path, onnx_path):
         if not path.is_file():

@@ -177,6 +177,13 @@ def test_command_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert report["training"]["iteration"] == 1
 
 
+def test_a_policy_that_came_along_is_exported_first() -> None:
+    with sim2sim.exported(Path("go2_flat")) as folder:
+        facts, _ = sim2sim_robot.load_policy(folder)
+        assert facts["mjcf"] == "go2.xml"
+    assert not folder.exists()
+
+
 def test_processes_do_not_change_the_figures(run_folder: Path) -> None:
     one, two = (sim2sim_episodes.drive_all(run_folder / "exported", MJCF, 3, 2.0, 1, n) for n in (1, 2))
     assert np.array_equal(one.lin_error, two.lin_error) and np.array_equal(one.work, two.work)
@@ -510,7 +517,7 @@ def rename(facts: dict[str, Any]) -> None:
 
 
 SPOILED = [
-    (shutil.rmtree, "is not a folder"),
+    (shutil.rmtree, "is not a folder nor in policies/"),
     (lambda folder: (folder / "policy.json").unlink(), "has no policy.json"),
     (lambda folder: (folder / "policy.onnx").unlink(), "has no policy.onnx"),
     (spoil_json, "policy.json is damaged"),
