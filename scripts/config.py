@@ -25,7 +25,10 @@ T = TypeVar("T")
 
 @dataclass
 class RunConfig:
-    """Train a policy. Every field of the environment and the learner is a flag as well."""
+    """Train a policy. Every field of the environment and the learner is a flag as well.
+
+    --list shows tasks, robots, kinds of terrain, curricula and policies.
+    """
 
     task: str = "anymal_c_flat"
     """Task to train."""
@@ -50,7 +53,7 @@ class RunConfig:
     num_threads: int = 0
     """Threads of torch and of the physics, 0 for one per core."""
     resume: bool = False
-    """Continue a run: the newest, or `load_run`, from its last checkpoint or `checkpoint`."""
+    """Continue a run: the newest (of `task`, if given), or `load_run`, from its last checkpoint or `checkpoint`."""
     load_run: str = ""
     """Run folder (name or path) to resume; empty for the newest."""
     checkpoint: int = -1
@@ -181,15 +184,23 @@ def load_config(path: Path) -> RunConfig:
         raise ValueError(f"{path} does not fit this version's configuration ({error})") from error
 
 
-def parse(argv: Sequence[str] | None = None) -> RunConfig:
-    """Configuration from the command line.
+def changes(old: Any, new: Any, path: str = "") -> dict[str, Any]:
+    """Path -> value of what is new in a plain configuration (see `to_plain`)."""
+    if isinstance(new, dict) and isinstance(old, dict) and new:
+        parts = (changes(old.get(key), value, f"{path}.{key}".lstrip(".")) for key, value in new.items())
+        return {name: value for part in parts for name, value in part.items()}
+    return {} if old == new else {path: new}
+
+
+def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -> RunConfig:
+    """Configuration from the command line; flags change `default`, or else the recipe that they name.
 
     Raises:
         ValueError: unknown flags and bad values.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     task = _peek(args, "task") or "anymal_c_flat"
-    default = default_config(task, _peek(args, "recipe") or "")
+    default = default or default_config(task, _peek(args, "recipe") or "")
     flags = parse_flags(default, args)
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
@@ -203,7 +214,7 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     Raises:
         ValueError: a flag that does not exist, the sentence lists the nearest valid ones; or a bad value.
     """
-    config, unknown = _read(default, list(sys.argv[1:] if argv is None else argv))
+    config, unknown = peek(default, argv)
     for arg in unknown:
         flag = arg.split("=")[0]
         near = nearest(flag.replace("_", "-"), sorted(_flags(default)))
@@ -211,8 +222,9 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     return config
 
 
-def _read(default: T, args: list[str]) -> tuple[T, list[str]]:
-    """A dataclass changed by its flags, and what is left; ValueError with what tyro says of a bad value."""
+def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
+    """A dataclass changed by its flags, and the rest of the line; ValueError with what tyro says of a bad value."""
+    args = list(sys.argv[1:] if argv is None else argv)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -232,9 +244,8 @@ def _flags(value: Any, prefix: str = "-") -> list[str]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         return [prefix]
     joint = "-" if prefix == "-" else "."
-    return [
-        f for name, item in value.items() for f in _flags(item, f"{prefix}{joint}{name.replace('_', '-')}")
-    ]
+    names = {name.lstrip(".").replace("_", "-"): item for name, item in value.items()}  # as tyro spells them
+    return [f for name, item in names.items() for f in _flags(item, f"{prefix}{joint}{name}")]
 
 
 def _peek(args: list[str], name: str) -> str | None:

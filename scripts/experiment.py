@@ -6,7 +6,6 @@ goes on where it was.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import signal
@@ -27,7 +26,7 @@ from envs.terrain_test import PAPER, check_shapes
 from scripts.config import parse_flags
 from scripts.experiment_report import write_report
 from scripts.experiment_results import read_test
-from scripts.runs import command
+from scripts.runs import command, locked
 from scripts.study import BATCH, Experiment, StudyRun, get_experiment, make_runs, prepare
 
 
@@ -160,11 +159,7 @@ def run_all(experiment: Experiment, runs: list[StudyRun], folder: Path, flags: F
     jobs = min(flags.jobs or default_jobs(runs, flags.threads), len(runs))
     print(f"experiment {experiment.name}: {len(runs)} runs, {samples / 1e6:,.1f} M samples in all")
     print(f"folder     {folder}, {jobs} runs at a time, {flags.threads} threads each", flush=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another program is at work in {folder}") from error
+    with locked(folder) as lock:
         programs = Programs(lock.fileno())
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:

@@ -147,10 +147,6 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
         ValueError: something that rsl_rl cannot do.
     """
     check_supported(cfg.agent)
-    if cfg.resume:
-        raise ValueError(
-            "--resume continues runs of --learner trot only; start a new run with --learner rsl_rl"
-        )
     env = RslRlVecEnv(
         LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, cfg.device, threads, cfg.seed), seed=cfg.seed
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -16,7 +19,7 @@ from algorithms import checkpoint
 from algorithms.networks import ActorCritic
 from algorithms.trainer import BEST, NonFiniteError, make_policy
 from envs.legged_env import LeggedEnv
-from envs.tasks import get_task
+from envs.tasks import all_tasks, get_task
 from robots.config import nearest
 from scripts.config import RunConfig, load_config
 
@@ -25,8 +28,8 @@ from scripts.config import RunConfig, load_config
 class RunFlags:
     """Flags that name a trained run."""
 
-    task: str = "anymal_c_flat"
-    """Task whose newest run is taken."""
+    task: str = ""
+    """Task of the run; empty for any."""
     policy: str = ""
     """Name of a policy in policies/, instead of a run of your own."""
     load_run: str = ""
@@ -36,13 +39,18 @@ class RunFlags:
     log_dir: str = "logs"
     """Folder of all experiments."""
     experiment_name: str = ""
-    """Folder of the task's runs; empty for the task's name."""
+    """Folder in it whose runs are looked through; empty for all."""
     device: str = ""
     """cpu, cuda or cuda:N; empty for the one it was trained on."""
 
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 """Trained policies that come with the repository, a folder each."""
+
+
+def shipped() -> list[str]:
+    """Names of those policies."""
+    return sorted(path.parent.name for path in POLICIES.glob("*/config.yaml"))
 
 
 @dataclass
@@ -74,26 +82,60 @@ def create_run_folder(cfg: RunConfig) -> Path:
     return folder
 
 
-def find_run(experiment: Path, load_run: str = "") -> Path:
-    """A run folder by name or path, or the newest with a checkpoint.
+def find_run(flags: RunFlags) -> Path:
+    """The run folder that flags name, or the newest with a checkpoint.
 
     Raises:
-        ValueError: none is there; the sentence lists what is.
+        ValueError: none is there, or several; the sentence lists what is.
     """
-    if load_run and Path(load_run).is_dir() and (Path(load_run) / "config.yaml").is_file():
-        return Path(load_run)
-    runs = sorted(path for path in experiment.glob("*") if path.is_dir()) if experiment.is_dir() else []
-    if load_run:
-        names = [path.name for path in runs]
-        matches = [path for path in runs if path.name == load_run]
-        if not matches:
-            shown = f"; it has {', '.join(names[-5:])}" if names else ", which is empty or missing"
-            raise ValueError(f"no run {load_run!r} in {experiment}{shown}.{nearest(load_run, names)}")
-        return matches[0]
-    trained = [path for path in runs if checkpoint.available(path)]
-    if not trained:
-        raise ValueError(f"no trained run in {experiment}; train one first with scripts/train.py")
-    return trained[-1]
+    logs, name, path = Path(flags.log_dir), flags.load_run, Path(flags.load_run)
+    task = get_task(flags.task).name if flags.task else ""
+    found = (logs / flags.experiment_name).glob("*") if flags.experiment_name else logs.glob("*/*")
+    runs = sorted((run for run in found if run.is_dir()), key=lambda run: run.name)
+    if not name:
+        for run in reversed(runs):
+            trained = checkpoint.available(run) and saved_value(run, "learner") != "rsl_rl"
+            if trained and saved_value(run, "task") in ([task] if task else all_tasks()):
+                return run
+        raise ValueError(
+            f"no trained run{task and f' of {task}'} in {logs / flags.experiment_name}; "
+            "train one first with scripts/train.py"
+        )
+    named = [path] if (path / "config.yaml").is_file() else [run for run in runs if run.name == name]
+    if not named and path.is_dir():
+        raise ValueError(f"{name} is no run folder: it has no config.yaml")
+    if not named:
+        names = [run.name for run in runs]
+        shown = f"; it has {', '.join(names[-5:])}" if names else ", which is empty or missing"
+        raise ValueError(f"no run {name!r} in {logs / flags.experiment_name}{shown}.{nearest(name, names)}")
+    fitting = [run for run in named if not task or saved_value(run, "task") in ("", task)]
+    if not fitting:
+        raise ValueError(
+            f"run {named[0]} trains {saved_value(named[0], 'task')}, not {task}; leave --task out"
+        )
+    if len(fitting) > 1:
+        raise ValueError(
+            f"--load_run {name} could be {' or '.join(map(str, fitting))}; give one of these paths"
+        )
+    return fitting[0]
+
+
+def saved_value(folder: Path, name: str) -> str:
+    """A plain value of a run's configuration, without reading the whole; empty where there is none."""
+    path = folder / "config.yaml"
+    match = re.search(rf"^{name}: (\S+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
+    return match[1] if match else ""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[IO[str]]:
+    """Keep a folder to this program; ValueError if another one has it."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another program is at work in {folder}") from error
+        yield file
 
 
 def checkpoint_path(folder: Path, iteration: int = -1) -> Path:
@@ -129,7 +171,7 @@ def set_aside(folder: Path, iteration: int) -> Path | None:
 
 
 def open_run(
-    task: str = "anymal_c_flat",
+    task: str = "",
     experiment_name: str = "",
     log_dir: str = "logs",
     load_run: str = "",
@@ -140,8 +182,8 @@ def open_run(
     """Open a trained run.
 
     Args:
-        task: task whose runs are looked through, unless `load_run` is a path.
-        experiment_name: folder of the runs, empty for the task's name.
+        task: task of the run; empty for any.
+        experiment_name: folder of the runs; empty for all.
         log_dir: folder of all experiments.
         load_run: run folder, name or path; empty for the newest.
         iteration: checkpoint; -1 for the best by evaluation if there is one and `best`, else the last.
@@ -151,7 +193,7 @@ def open_run(
     Raises:
         ValueError: with one sentence that says what is missing or damaged.
     """
-    folder = find_run(Path(log_dir) / (experiment_name or task), load_run)
+    folder = find_run(RunFlags(task, load_run=load_run, log_dir=log_dir, experiment_name=experiment_name))
     cfg = load_config(folder / "config.yaml")
     path = folder / BEST
     if iteration >= 0 or not best or not path.is_file():
@@ -163,7 +205,7 @@ def open_flags(flags: RunFlags) -> Run:
     """Open the run, or the shipped policy, that flags name; ValueError as `open_run`."""
     folder = flags.load_run
     if flags.policy:
-        known = sorted(path.parent.name for path in POLICIES.glob("*/config.yaml"))
+        known = shipped()
         if flags.load_run:
             raise ValueError("--policy and --load_run exclude each other; give one of them")
         if flags.policy not in known:
@@ -171,8 +213,7 @@ def open_flags(flags: RunFlags) -> Run:
                 f"no policy {flags.policy!r} in policies/; it has {', '.join(known)}.{nearest(flags.policy, known)}"
             )
         folder = str(POLICIES / flags.policy)
-    task = get_task(flags.task).name
-    run = open_run(task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
+    run = open_run(flags.task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
     run.cfg.device = flags.device or run.cfg.device
     check_device(run.cfg.device)
     return run
@@ -180,11 +221,23 @@ def open_flags(flags: RunFlags) -> Run:
 
 def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:
     """Read a checkpoint of a task; ValueError if it is damaged, foreign or another task's."""
-    content = checkpoint.load(path, device)
+    try:
+        content = checkpoint.load(path, device)
+    except ValueError as error:
+        raise ValueError(f"{error}{_readable(path)}") from error
     trained_on = content["metadata"].get("task")
     if trained_on != task:
         raise ValueError(f"checkpoint {path} was trained on {trained_on}, its folder is for {task}")
     return content
+
+
+def _readable(damaged: Path) -> str:
+    """What to give instead of a damaged checkpoint."""
+    for iteration, path in reversed(checkpoint.available(damaged.parent).items()):
+        with suppress(ValueError):
+            if path != damaged and checkpoint.load(path):
+                return f"; the newest that can be read: --checkpoint {iteration}"
+    return ""
 
 
 def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:

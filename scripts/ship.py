@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from algorithms import checkpoint
 from algorithms.trainer import BEST
-from scripts.config import RunConfig, default_config, parse_flags, save_config, to_plain
+from scripts.config import RunConfig, changes, default_config, parse_flags, save_config, to_plain
 from scripts.runs import POLICIES, RunFlags, command, open_flags
 
 FIGURES = ("evaluation", "terrain", "terrain_mujoco", "commands")
@@ -96,22 +96,11 @@ def train_command(cfg: RunConfig) -> str:
         "resume",
         "load_run",
     )
-    flags += _changes(to_plain(default), to_plain(cfg), "", ignored)
+    for path, value in changes(to_plain(default), to_plain(cfg)).items():
+        if path not in ignored:
+            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            flags.append(f"--{path} {text}")
     return " ".join(["python scripts/train.py", *flags])
-
-
-def _changes(old: Any, new: Any, path: str, ignored: tuple[str, ...] = ()) -> list[str]:
-    if isinstance(new, dict) and isinstance(old, dict) and new:
-        found = (
-            _changes(old.get(key), value, f"{path}.{key}".lstrip("."))
-            for key, value in new.items()
-            if key not in ignored
-        )
-        return [flag for flags in found for flag in flags]
-    if old == new:
-        return []
-    value = " ".join(map(str, new)) if isinstance(new, list) else str(new)
-    return [f"--{path} {value}"]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import resource
+import shlex
 import sys
+import textwrap
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,19 +22,25 @@ from algorithms import Actor, ActorCritic, Trainer
 from algorithms.checkpoint import available
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
-from scripts.config import RunConfig, load_config, parse, save_config
+from envs.tasks import all_tasks
+from robots import ROBOTS
+from scripts.config import RunConfig, changes, load_config, parse, peek, save_config, to_plain
 from scripts.progress import CurriculumLog, ProgressLog
 from scripts.runs import (
+    RunFlags,
     check_device,
     checkpoint_path,
     command,
     create_run_folder,
-    experiment_folder,
     find_run,
     load_checkpoint,
+    locked,
     set_aside,
     set_threads,
+    shipped,
 )
+from terrains.curriculum import STRATEGIES
+from terrains.shapes import SHAPES
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
@@ -40,20 +51,40 @@ LEVELS_INTERVAL = 10
 """Iterations between rows of `curriculum.csv`."""
 
 
+@dataclass
+class ResumeFlags(RunFlags):
+    """Flags that name the run to go on with; where it is, the rest of its configuration is too."""
+
+    resume: bool = False
+
+
+APPLIED = {"max_iterations", "device", "engine", "num_threads", "check"}
+"""Flags that may change a run that goes on."""
+ACCEPTED = {f.name for f in fields(ResumeFlags)} | {"headless", "sim_device", "rl_device"}
+"""Flags that are no part of a run."""
+
+
 def main() -> int:
-    """Train, resume or check; returns the exit status."""
-    cfg = parse()
-    folder: Path | None = None
-    resumed: Path | None = None
-    if cfg.resume:
-        folder = find_run(experiment_folder(cfg), cfg.load_run)
-        # a folder with a configuration and no checkpoint yet is a run that has not begun
-        if cfg.checkpoint >= 0 or available(folder):
-            resumed = checkpoint_path(folder, cfg.checkpoint)
-        cfg = resume_config(cfg, folder)
+    """Train, resume, check or list; returns the exit status."""
+    if "--list" in sys.argv:
+        return show_choices()
+    with ExitStack() as lock:
+        return run(lock)
+
+
+def run(lock: ExitStack) -> int:
+    """Train, resume or check, with the run folder in `lock`; returns the exit status."""
+    flags, _ = peek(ResumeFlags(), [arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
+    folder = find_run(flags) if flags.resume else None
+    cfg = resume_config(folder) if folder else parse()
     validate(cfg)
     threads = set_threads(cfg.num_threads)
-    state = load_checkpoint(resumed, cfg.task, cfg.device) if resumed else None
+    state = None
+    if folder:
+        lock.enter_context(locked(folder))
+        # a folder with a configuration and no checkpoint yet is a run that has not begun
+        if flags.checkpoint >= 0 or available(folder):
+            state = load_checkpoint(checkpoint_path(folder, flags.checkpoint), cfg.task, cfg.device)
     if cfg.learner == "rsl_rl":
         from scripts.rsl_rl_runner import train_rsl_rl
 
@@ -62,7 +93,9 @@ def main() -> int:
     metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
     if cfg.check:
         return check(cfg, env, threads)
-    folder = folder or create_run_folder(cfg)
+    if not folder:
+        folder = create_run_folder(cfg)
+        lock.enter_context(locked(folder))
     trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, threads))
     if state:
         trainer.load_state_dict(state)
@@ -88,11 +121,11 @@ def main() -> int:
     if interrupted:
         print(
             f"stopped at iteration {trainer.iteration} and saved; "
-            f"go on with --resume --load_run {folder.name}"
+            f"go on with --resume --load_run {shlex.quote(str(folder))}"
         )
         return 130
     print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
-    print(f"watch it: python scripts/play.py --load_run {folder}")
+    print(f"watch it: python scripts/play.py --load_run {shlex.quote(str(folder))}")
     return 0
 
 
@@ -112,31 +145,19 @@ def make_evaluator(cfg: RunConfig, threads: int) -> Callable[[ActorCritic], dict
     return run
 
 
-def resume_config(flags: RunConfig, folder: Path) -> RunConfig:
+def resume_config(folder: Path) -> RunConfig:
     """The saved configuration with the flags that may change on resume; everything else must stay."""
-    saved = load_config(folder / "config.yaml")
-    if saved.task != flags.task:
-        raise ValueError(f"run {folder} trains {saved.task}, not {flags.task}; give --task {saved.task}")
-    given = {arg.split("=")[0].lstrip("-").replace("-", "_") for arg in sys.argv[1:] if arg.startswith("--")}
-    for name in given & {"max_iterations", "device", "engine", "num_threads", "check"}:
-        setattr(saved, name, getattr(flags, name))
-    fixed = sorted(
-        name
-        for name in given
-        if (name.startswith(("env.", "agent.")) or name in ("num_envs", "seed", "recipe"))
-        and _value(saved, name) != _value(flags, name)
-    )
-    if fixed:
+    saved = replace(load_config(folder / "config.yaml"), sim_device="", rl_device="")
+    if saved.learner == "rsl_rl":
+        raise ValueError(f"run {folder} is rsl_rl's; --resume continues runs of --learner trot only")
+    cfg = parse(default=saved)
+    changed = changes(to_plain(saved), to_plain(cfg)).keys() - APPLIED - ACCEPTED
+    if changed:
         raise ValueError(
-            f"--resume continues {folder.name} as it was; {', '.join(fixed)} cannot change (start a new run)"
+            f"--resume continues {folder.name} as it was; {', '.join(sorted(changed))} cannot change "
+            "(start a new run)"
         )
-    return saved
-
-
-def _value(cfg: object, path: str) -> object:
-    for name in path.split("."):
-        cfg = cfg[name] if isinstance(cfg, dict) else getattr(cfg, name)
-    return cfg
+    return replace(saved, **{name: getattr(cfg, name) for name in APPLIED})
 
 
 def validate(cfg: RunConfig) -> None:
@@ -167,6 +188,22 @@ def validate(cfg: RunConfig) -> None:
             f"--num_envs {cfg.num_envs} needs about {need / 2**30:.0f} GiB, this machine has "
             f"{have / 2**30:.0f} GiB: at most {have // BYTES_PER_ROBOT} robots fit"
         )
+
+
+def show_choices() -> int:
+    """Print all that can be chosen by name; returns the exit status."""
+    tasks = defaultdict(list)
+    for task in all_tasks().values():
+        tasks[f"--task, with --recipe {' or '.join(task.recipes)}"].append(task.name)
+    for title, names in {
+        **tasks,
+        "robots": list(ROBOTS),
+        "--env.terrain.shape": list(SHAPES),
+        "--env.curriculum.strategy": list(STRATEGIES),
+        "--policy (play, evaluate, sim2sim)": shipped(),
+    }.items():
+        print(f"{title}\n    " + "\n    ".join(textwrap.wrap(", ".join(names), 110)))
+    return 0
 
 
 def _memory() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_levels_over_time(tmp_path: Path) -> None:
 def test_levels_are_drawn_in_whole_iterations_and_success_where_robots_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures = []
+    figures: list[Any] = []
     monkeypatch.setattr(terrain_map.plt, "close", figures.append)
     # level 0 was left by all robots but one
     write_rows(

@@ -1,0 +1,167 @@
+"""Runs are found wherever they lie, and go on as they were."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from algorithms import checkpoint
+from scripts import quickstart, train
+from scripts.config import default_config, load_config, save_config
+from scripts.runs import POLICIES, RunFlags, find_run, load_checkpoint, locked
+
+
+def make_run(folder: Path, task: str, learner: str = "trot") -> Path:
+    """A run with one checkpoint without weights."""
+    folder.mkdir(parents=True)
+    cfg = default_config(task)
+    cfg.learner = learner  # type: ignore[assignment]
+    save_config(cfg, folder / "config.yaml")
+    checkpoint.save(folder / "model_4.pt", {"metadata": {"task": task}})
+    return folder
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Runs of three experiments, and a folder that is none."""
+    make_run(tmp_path / "anymal_c_flat" / "2030-01-01_00-00-00", "anymal_c_flat")
+    make_run(tmp_path / "go2_rough" / "2030-01-02_00-00-00", "go2_rough")
+    make_run(tmp_path / "mine" / "2030-01-03_00-00-00", "go2_flat")
+    make_run(tmp_path / "go2_flat_rsl_rl" / "2030-01-04_00-00-00", "go2_flat", "rsl_rl")
+    (tmp_path / "anymal_c_flat" / "2030-01-05_00-00-00").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ({}, "mine/2030-01-03_00-00-00"),
+        ({"task": "go2"}, "go2_rough/2030-01-02_00-00-00"),
+        ({"task": "go2_flat"}, "mine/2030-01-03_00-00-00"),
+        ({"experiment_name": "anymal_c_flat"}, "anymal_c_flat/2030-01-01_00-00-00"),
+        ({"load_run": "2030-01-02_00-00-00"}, "go2_rough/2030-01-02_00-00-00"),
+    ],
+)
+def test_runs_of_any_task_are_found(logs: Path, flags: dict[str, str], found: str) -> None:
+    assert find_run(RunFlags(log_dir=str(logs), **flags)) == logs / found
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"task": "a1"}, "no trained run of a1_rough"),
+        (
+            {"load_run": "2030-01-02_00-00-01"},
+            "no run '2030-01-02_00-00-01'.*Did you mean 2030-01-02_00-00-00",
+        ),
+        ({"load_run": "2030-01-02_00-00-00", "task": "a1"}, "trains go2_rough, not a1_rough"),
+        ({"load_run": "{logs}/mine"}, "mine is no run folder: it has no config.yaml"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(logs: Path, flags: dict[str, str], sentence: str) -> None:
+    given = {name: value.format(logs=logs) for name, value in flags.items()}
+    with pytest.raises(ValueError, match=sentence):
+        find_run(RunFlags(log_dir=str(logs), **given))
+
+
+def test_a_name_that_two_runs_have_is_not_guessed(logs: Path) -> None:
+    twin = make_run(logs / "other" / "2030-01-02_00-00-00", "go2_flat")
+    with pytest.raises(ValueError, match=r"could be .*; give one of these paths"):
+        find_run(RunFlags(log_dir=str(logs), load_run=twin.name))
+    assert find_run(RunFlags(log_dir=str(logs), load_run=twin.name, task="go2_flat")) == twin
+    assert find_run(RunFlags(log_dir=str(logs), load_run=str(twin))) == twin
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("--env.clean-critic", "env.clean_critic"),
+        ("--env.robot.stiffness.* 90", "env.robot.stiffness"),
+        ("--learner rsl_rl", "learner"),
+        ("--run_name other", "run_name"),
+        ("--recipe reference", "recipe"),
+    ],
+)
+def test_resume_refuses_every_change(
+    logs: Path, flags: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["train.py", "--resume", "--log_dir", str(logs), *shlex.split(flags)]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(ValueError, match=rf"{name}.* cannot change"):
+        train.main()
+
+
+def test_resume_applies_or_accepts_the_rest(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = logs / "mine" / "2030-01-03_00-00-00"
+    line = (
+        "train.py --resume --task go2_flat --env.no-clean-critic --headless --max-iterations 9 --checkpoint 4"
+    )
+    monkeypatch.setattr(sys, "argv", [*line.split(), "--log_dir", str(logs), "--sim_device", "cuda:0"])
+    cfg = train.resume_config(folder)
+    assert (cfg.max_iterations, cfg.device, cfg.log_dir) == (9, "cuda:0", "logs")
+    assert cfg.env == load_config(folder / "config.yaml").env and not cfg.resume
+
+
+@pytest.mark.parametrize("name", ["anymal_c_rough", "cassie_flat"])
+def test_a_saved_configuration_is_no_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--resume"])
+    assert train.resume_config(POLICIES / name) == load_config(POLICIES / name / "config.yaml")
+
+
+def test_two_programs_do_not_train_in_one_folder(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--resume", "--log_dir", str(logs)])
+    with (
+        locked(logs / "mine" / "2030-01-03_00-00-00"),
+        pytest.raises(ValueError, match="another program is at work in"),
+    ):
+        train.main()
+
+
+def test_beside_a_damaged_checkpoint_the_newest_readable_is_named(logs: Path) -> None:
+    folder = logs / "mine" / "2030-01-03_00-00-00"
+    content = (folder / "model_4.pt").read_bytes()
+    for iteration in (6, 8):
+        (folder / f"model_{iteration}.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"model_8.pt is damaged.*can be read: --checkpoint 4$"):
+        load_checkpoint(folder / "model_8.pt", "go2_flat", "cpu")
+    torch.save([1], folder / "model_4.pt")
+    with pytest.raises(ValueError, match=r"model_8.pt is damaged[^;]*$"):
+        load_checkpoint(folder / "model_8.pt", "go2_flat", "cpu")
+
+
+def test_what_can_be_chosen_fits_a_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--list"])
+    assert train.main() == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 24 and max(map(len, text.splitlines())) <= 120
+    for name in ("go2_rough", "reference", "anymal_c_arm,", "stepping_stones", "linear", "cassie_flat"):
+        assert name in text
+
+
+def test_the_quick_start_follows_the_run_that_was_trained(
+    logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def run(*args: str) -> int:
+        calls.append(args)
+        if args[0] == "train.py":
+            make_run(logs / "new" / "2029-01-01_00-00-00", "go2_rough")
+        return len(calls) - 1  # the second command fails, which ends it
+
+    for path in logs.glob("*/*/model_4.pt"):
+        os.utime(path, (1, 1))
+    monkeypatch.setattr(quickstart, "_run", run)
+    monkeypatch.setattr(
+        sys, "argv", f"quickstart.py --task go2 --log-dir {logs} --experiment_name new".split()
+    )
+    assert quickstart.main() == 1
+    assert calls[0] == ("train.py", "--log_dir", str(logs), "--task", "go2", "--experiment_name", "new")
+    assert calls[1][:3] == ("evaluate.py", "--load_run", str(logs / "new" / "2029-01-01_00-00-00"))
