@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
     shapes = []
     made = play.LeggedEnv
 
-    def make(cfg: EnvConfig, *args: object) -> LeggedEnv:
+    def make(cfg: EnvConfig, *args: Any) -> LeggedEnv:
         shapes.append((cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty))
         return made(cfg, *args)
 

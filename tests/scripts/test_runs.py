@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def logs(tmp_path: Path) -> Path:
         ({"load_run": "2030-01-02_00-00-00"}, "go2_rough/2030-01-02_00-00-00"),
     ],
 )
-def test_runs_of_any_task_are_found(logs: Path, flags: dict[str, str], found: str) -> None:
+def test_runs_of_any_task_are_found(logs: Path, flags: dict[str, Any], found: str) -> None:
     assert find_run(RunFlags(log_dir=str(logs), **flags)) == logs / found
 
 
@@ -63,8 +64,8 @@ def test_runs_of_any_task_are_found(logs: Path, flags: dict[str, str], found: st
         ({"load_run": "{logs}/mine"}, "mine is no run folder: it has no config.yaml"),
     ],
 )
-def test_what_is_not_there_is_one_sentence(logs: Path, flags: dict[str, str], sentence: str) -> None:
-    given = {name: value.format(logs=logs) for name, value in flags.items()}
+def test_what_is_not_there_is_one_sentence(logs: Path, flags: dict[str, Any], sentence: str) -> None:
+    given: dict[str, Any] = {name: value.format(logs=logs) for name, value in flags.items()}
     with pytest.raises(ValueError, match=sentence):
         find_run(RunFlags(log_dir=str(logs), **given))
 
