@@ -24,7 +24,7 @@ def episodes(n: int = 1, **changes: Any) -> Episodes:
         "level": 4, "shape": 0, "distance": 0.0, "asked": 10.0, "followed": 10.0, "tracked": 1.0,
         "last_speed": 0.5, "time": LIMIT, "fell": False, "left": False,
     }  # fmt: skip
-    rows = {k: torch.as_tensor(v).expand(n).clone() for k, v in (values | changes).items()}
+    rows: dict[str, Any] = {k: torch.as_tensor(v).expand(n).clone() for k, v in (values | changes).items()}
     return Episodes(**rows, limit=LIMIT, tile_size=8.0)
 
 
