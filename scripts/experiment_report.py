@@ -90,7 +90,7 @@ def _summary(results: Results) -> list[str]:
     rows = [
         [name, str(sum(r.finished for r in group))]
         + [
-            _seeds([figure(r) for r in group], 1 if "m/s" not in what else 3)
+            _seeds([figure(r) for r in group], 1 if "m/s" not in what else 3, 100.0 if "%" in what else None)
             for what, figure in figures.items()
         ]
         for name, group in results.items()
@@ -116,7 +116,13 @@ def _curves(results: Results, folder: Path) -> list[str]:
         if name.startswith("Curriculum/level_")
     )
     rows = [
-        [what, *(_seeds([r.last(name) for r in group]) for group in results.values())]
+        [
+            what,
+            *(
+                _seeds([r.last(name) for r in group], 3, 1.0 if "share" in what else None)
+                for group in results.values()
+            ),
+        ]
         for name, what in panels.items()
         if any(name in run for runs in columns.values() for run in runs)
     ]
@@ -170,7 +176,7 @@ def _success(results: Results, folder: Path) -> list[str]:
             [100 * float(np.mean([c.success for c in r.cells if c.shape == shape])) for r in group]
             for group in results.values()
         )
-        means.append([shape.replace("_", " "), *(_seeds(values, 1) for values in of_seeds)])
+        means.append([shape.replace("_", " "), *(_seeds(values, 1, 100.0) for values in of_seeds)])
     for cell in first:
         row = [f"{cell.shape.replace('_', ' ')}, {AXES[cell.shape].label} {cell.value:g}"]
         for name, cells in pooled.items():
@@ -307,6 +313,7 @@ def _how(experiment: Experiment, everything: list[Result], line: str) -> list[st
         f"{name} {value}" for name, value in describe_machine().items() if name != "load" and value
     )
     run = everything[0].run
+    tests = "--commands" if run.cfg.env.terrain.type == "plane" else "--terrain --commands"
     return [
         "",
         "## How it was made",
@@ -320,7 +327,7 @@ def _how(experiment: Experiment, everything: list[Result], line: str) -> list[st
         "```",
         f"python scripts/train.py --task {run.cfg.task} --resume --load_run {run.folder} "
         f"--max_iterations {run.cfg.max_iterations} --num_threads {run.cfg.num_threads}",
-        f"python scripts/evaluate.py --task {run.cfg.task} --load_run {run.folder} --terrain --commands",
+        f"python scripts/evaluate.py --task {run.cfg.task} --load_run {run.folder} {tests}",
         "```",
         "",
         f"Written {datetime.now():%Y-%m-%d %H:%M} on {machine}. Numbers of every run: `runs.csv`, `curves.csv`, "
@@ -328,11 +335,13 @@ def _how(experiment: Experiment, everything: list[Result], line: str) -> list[st
     ]
 
 
-def _seeds(values: Sequence[float], digits: int = 3) -> str:
-    """Mean and interval over seeds."""
+def _seeds(values: Sequence[float], digits: int = 3, whole: float | None = None) -> str:
+    """Mean and interval over seeds; of shares, which cannot be less than none or more than `whole`."""
     mean, low, high = (float(value) for value in over_seeds(np.array(values)))
     if not np.isfinite(mean):
         return ""
+    if whole is not None:
+        low, high = max(low, 0.0), min(high, whole)
     return _interval(mean, low, high, digits) if np.isfinite(values).sum() > 1 else f"{mean:.{digits}f}"
 
 

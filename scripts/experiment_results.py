@@ -145,7 +145,7 @@ def pool_classes(groups: list[list[CommandResult]]) -> list[CommandResult]:
         if len(same) == 1:
             low, high = np.array(same[0].low), np.array(same[0].high)
         tracked = float(np.mean([c.tracked for c in same]))
-        ends = float(mean), float(low), min(1.0, float(high))
+        ends = float(mean), max(0.0, float(low)), min(1.0, float(high))
         pooled.append(CommandResult(name, robots, *ends, tracked, fallen / robots, *wilson(fallen, robots)))
     return pooled
 
