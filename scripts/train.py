@@ -137,8 +137,8 @@ def make_evaluator(cfg: RunConfig, threads: int) -> Callable[[ActorCritic], dict
     env = LeggedEnv(env_cfg, cfg.agent.eval_envs, cfg.engine, cfg.device, threads, cfg.seed)
 
     def run(policy: ActorCritic) -> dict[str, float]:
-        # commands change twice as often as in scripts/evaluate.py: reversals are what makes robots fall
-        # with others than there, by which the best checkpoint is judged
+        # Commands change twice as often as in scripts/evaluate.py, since reversals are what makes robots fall, and
+        # are others than there, where the checkpoint that was best here is judged.
         figures = evaluate(env, Actor(policy), cfg.agent.eval_seconds, segment=2.5, seed=SELECTION + cfg.seed)
         return {name: getattr(figures, name) for name in ("lin_vel_error", "ang_vel_error", "falls", "score")}
 
