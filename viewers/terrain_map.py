@@ -105,7 +105,7 @@ def draw_levels(csv_path: Path, path: Path) -> None:
         extent = (iterations[0] - half, iterations[-1] + half, -0.5, levels - 0.5)
         shares = {name: count / np.maximum(count.sum(0), 1.0) for name, count in counts.items()}
         most = max(share.max() for share in shares.values()) or 1.0
-        axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes[0, 0].xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         for i, (name, share) in enumerate(shares.items()):
             pictures = []
             # where robots no longer are, their success is old news
