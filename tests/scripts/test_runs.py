@@ -97,6 +97,11 @@ def test_resume_refuses_every_change(
         train.main()
 
 
+def test_a_run_of_rsl_rl_is_not_resumed(logs: Path) -> None:
+    with pytest.raises(ValueError, match="--resume continues runs of --learner trot only"):
+        train.resume_config(logs / "go2_flat_rsl_rl" / "2030-01-04_00-00-00")
+
+
 def test_resume_applies_or_accepts_the_rest(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = logs / "mine" / "2030-01-03_00-00-00"
     line = (
