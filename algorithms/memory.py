@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Mirror = tuple[Tensor, Tensor]
-"""Index and sign, both [k]: `x[..., index] * sign` is x seen in a mirror."""
+"""Index and sign, both [k]; see `image`."""
+
+
+def image(x: Tensor, mirror: Mirror) -> Tensor:
+    """What [..., k] looks like in a mirror."""
+    index, sign = mirror
+    return x[..., index] * sign
 
 
 class Memory(nn.Module):

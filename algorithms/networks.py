@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.config import PolicyConfig
-from algorithms.memory import Memory, Mirror
+from algorithms.memory import Memory, Mirror, image
 from algorithms.mlp import MLP
 
 
@@ -35,8 +35,7 @@ class RunningNormaliser(nn.Module):
     def update(self, x: Tensor) -> None:
         """Add samples [B, size] (Chan et al. 1979, parallel variance)."""
         if self.mirror is not None:
-            index, sign = (tensor.to(x.device) for tensor in self.mirror)
-            x = torch.cat((x, x[:, index] * sign))
+            x = torch.cat((x, image(x, self.mirror)))
         batch = float(len(x))
         total = self.count + batch
         delta = x.mean(0) - self.mean

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from algorithms.backprop import Backprop, chunk_size
 from algorithms.config import PPOConfig
+from algorithms.memory import image
 from algorithms.native_update import native_gradients
 from algorithms.networks import ActorCritic
 from algorithms.rollout import RolloutBuffer
@@ -160,7 +161,7 @@ class PPO:
             obs, action, critic_obs = self.policy.mirrors
             mirrors = {"obs": obs, "actions": action, "critic_obs": critic_obs}
             images = {
-                name: values[:, mirror[0]] * mirror[1] if (mirror := mirrors.get(name)) else values
+                name: image(values, mirror) if (mirror := mirrors.get(name)) else values
                 for name, values in flat.items()
             }
             with torch.no_grad():
