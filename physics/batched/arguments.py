@@ -31,7 +31,11 @@ _POINTERS = (
     "bad",
     "heights",
     "coarse",
+    "chosen",
+    "fresh",
 )
+_OPTIONAL = ("previous", "switch_substep", "chosen")
+"""Null where they do not count."""
 
 
 class _Arrays(ctypes.Structure):
@@ -71,12 +75,19 @@ class Arguments:
             self.arrays.x0, self.arrays.y0 = ground.origin
         self.solver = _Solver()
         """Number of substeps and tolerances."""
-        self._previous, self._switch = self.arrays.previous, self.arrays.switch_substep
+        self._optional = {name: getattr(self.arrays, name) for name in _OPTIONAL}
 
-    def set(self, substeps: int, solver: Solver, delayed: bool) -> None:
-        """For the next call; `delayed`: previous targets are in force until a robot's switch."""
-        self.arrays.previous = self._previous if delayed else None
-        self.arrays.switch_substep = self._switch if delayed else None
+    def set(self, substeps: int, solver: Solver, delayed: bool, placed: bool) -> None:
+        """For the next call.
+
+        Args:
+            substeps: physics steps.
+            solver: tolerances.
+            delayed: previous targets are in force until a robot's switch.
+            placed: put the chosen robots into their fresh states first, and do nothing with the others.
+        """
+        for name, pointer in self._optional.items():
+            setattr(self.arrays, name, pointer if (placed if name == "chosen" else delayed) else None)
         self.solver.substeps, self.solver.iterations = substeps, solver.iterations
         self.solver.relative, self.solver.noise = solver.relative, solver.noise
         self.solver.absolute = solver.absolute

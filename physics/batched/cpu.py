@@ -30,10 +30,12 @@ class CpuStepper:
         self._library, self._arguments = library, Arguments(arrays, ground)
         self._blocks = arrays["base"].shape[1] // library.lanes()
 
-    def __call__(self, substeps: int, solver: Solver, num_threads: int, delayed: bool) -> None:
-        """Advance all robots; with 0 substeps only foot positions and velocities are computed."""
+    def __call__(
+        self, substeps: int, solver: Solver, num_threads: int, delayed: bool = False, placed: bool = False
+    ) -> None:
+        """Advance all robots; with 0 substeps only foot positions and velocities are computed. See `Arguments.set`."""
         call = self._arguments
-        call.set(substeps, solver, delayed)
+        call.set(substeps, solver, delayed, placed)
         threads = min(num_threads, self._blocks)
         self._library.step(
             ctypes.byref(call.arrays),

@@ -176,6 +176,9 @@ class BatchedEngine:
         self.base_mass = own["base_inputs"][0]
         self.gravity, self.base_wrench = own["base_inputs"][4:7].T, own["base_inputs"][7:].T
         self.solver_iterations, self.solver_gradient = own["iterations"][0], own["gradient"][0]
+        self._fresh = torch.zeros(13 + 2 * joints, stride, device=device)
+        self._chosen = torch.zeros(1, stride, device=device)
+        self._arrays |= {"fresh": self._fresh, "chosen": self._chosen}
         self.bad = torch.zeros(n, dtype=torch.bool, device=device)
         self.total_mass = torch.zeros(n, device=device)
         if isinstance(self.ground, HeightField):
@@ -246,21 +249,36 @@ class BatchedEngine:
         joint_vel: Tensor,
     ) -> None:
         """See `Engine.write_state`."""
-        own = self._own
-        quat = torch.nn.functional.normalize(base_quat, dim=1)
-        base = torch.cat((base_pos, quat, base_lin_vel, base_ang_vel), 1)
-        for name, value in (("base", base), ("joint_pos", joint_pos), ("joint_vel", joint_vel)):
-            own[name].copy_(torch.where(mask, value.T, own[name]))
-        for name in ("base_acc", "joint_acc", "torque", "sphere_force", "bad", "iterations", "gradient"):
-            own[name].masked_fill_(mask, 0.0)
+        self._stage(mask, base_pos, base_quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel)
+        self._stepper(0, self.solver, self.num_threads, placed=True)
+
+    def _stage(
+        self,
+        mask: Tensor,
+        base_pos: Tensor,
+        base_quat: Tensor,
+        base_lin_vel: Tensor,
+        base_ang_vel: Tensor,
+        joint_pos: Tensor,
+        joint_vel: Tensor,
+    ) -> None:
+        """Lay down what robots in `mask` begin with."""
+        quat, n = torch.nn.functional.normalize(base_quat, dim=1), self.num_envs
+        state = torch.cat((base_pos, quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel), 1)
+        self._fresh[:, :n].copy_(state.T)
+        self._chosen[0, :n].copy_(2.0 * mask)
         self.bad.masked_fill_(mask, False)
-        self._refresh_feet()
 
     def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
         """See `Engine.set_base_velocity`."""
-        velocity = self._own["base"][7:]
-        velocity.copy_(torch.where(mask, torch.cat((base_lin_vel, base_ang_vel), 1).T, velocity))
-        self._refresh_feet()
+        self._stage_velocity(mask, base_lin_vel, base_ang_vel)
+        self._stepper(0, self.solver, self.num_threads, placed=True)
+
+    def _stage_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
+        """Lay down the velocities of robots in `mask`."""
+        n = self.num_envs
+        self._fresh[7:13, :n].copy_(torch.cat((base_lin_vel, base_ang_vel), 1).T)
+        self._chosen[0, :n].copy_(mask)
 
     def set_params(self, mask: Tensor, **params: Tensor) -> None:
         """See `Engine.set_params`."""
@@ -320,7 +338,7 @@ class BatchedEngine:
             self._compile(dry_friction=True)
 
     def _refresh_feet(self) -> None:
-        self._stepper(0, self.solver, self.num_threads, False)
+        self._stepper(0, self.solver, self.num_threads)
 
 
 def _contact_weight(friction: Tensor, inverse_weight: Tensor) -> Tensor:

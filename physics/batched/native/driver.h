@@ -27,6 +27,9 @@ struct Arrays {
   float* bad;                  // 1: set to 1 where a robot is not finite
   const float* heights;        // nx x ny vertices of a height field, or null
   const float* coarse;         // greatest height around each coarse cell
+  const float* chosen;         // 1, or null: 2 for a robot that is put into a new state, 1 for one whose base gets
+                               // another velocity, else 0
+  const float* fresh;          // 13 + 2 A: base, joint positions and velocities to put there
   long stride;
   int num_joints, nx, ny, coarse_nx, coarse_ny;
   float x0, y0;                // of the first vertex
@@ -423,9 +426,45 @@ INLINE void write(const Arrays& a, long n, Robot& r, bool moved) {
   if (any(bad > splat(0.0f))) store(a.bad + n, vsel(bad > splat(0.0f), splat(1.0f), load(a.bad + n)));
 }
 
+// Puts the chosen robots where they are told to be, and forgets what they did. Returns whether there are any.
+INLINE bool place(const Arrays& a, long n, Robot& r) {
+  const V chosen = load(a.chosen + n);
+  const M moved = chosen > splat(0.5f), all = chosen > splat(1.5f);
+  if (!any(moved)) return false;
+  const auto put = [&](float* to, const float* from, M where) {
+    store(to + n, vsel(where, load(from + n), load(to + n)));
+  };
+  const auto clear = [&](float* rows, int count) {
+    for (int i = 0; i < count; ++i)
+      store(rows + i * a.stride + n, vsel(all, splat(0.0f), load(rows + i * a.stride + n)));
+  };
+  each_limb(r, [&](auto& limb, int i) {
+    STAGES_OF(limb);
+    const int* row = S::joint_rows(i * LIMB_THREADS + LIMB_THREAD);
+    for (int j = 0; j < S::joints; ++j) {
+      const long at = row[j] * a.stride;
+      put(a.joint_pos + at, a.fresh + 13 * a.stride + at, all);
+      put(a.joint_vel + at, a.fresh + (13 + a.num_joints) * a.stride + at, all);
+      clear(a.joint_acc + at, 1);
+      clear(a.torque + at, 1);
+    }
+  });
+  if (LIMB_THREAD == 0) {
+    for (int i = 0; i < 13; ++i) put(a.base + i * a.stride, a.fresh + i * a.stride, i < 7 ? all : moved);
+    clear(a.base_acc, 6);
+    clear(a.sphere_force, 3 * GROUPS);
+    clear(a.iterations, 1);
+    clear(a.gradient, 1);
+    clear(a.bad, 1);
+  }
+  meet();
+  return true;
+}
+
 INLINE void step_block(const Arrays& a, const Solver& solver, long n) {
   Robot r;
   Touches t;
+  if (a.chosen && !place(a, n, r)) return;
   read(a, n, r);
   for (int substep = 0; substep < solver.substeps; ++substep) {
     V iterations, gradient;
