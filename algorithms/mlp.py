@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,10 @@ class Dense(nn.Module):
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Weight [outputs, inputs] and bias [outputs] as they act."""
         return self.weight, self.bias
+
+    def gradients(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the parameters from those of `tensors`."""
+        return weight, bias
 
     def halved_tensors(self) -> tuple[Tensor, Tensor, bool]:
         """Weight and bias; not halved."""
@@ -79,6 +85,17 @@ class MirroredDense(nn.Module):
         mirrored = (weight * self.sign)[:, self.index] if self.is_first else weight.roll(half, 1)
         return torch.cat((weight, mirrored), 0), torch.cat((bias, bias))
 
+    def gradients(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the parameters from those of `tensors`: the transposed map, by hand."""
+        if self.is_last:
+            index, sign = self.index, self.sign  # the mirror is its own transpose
+            p, q = weight.chunk(2, 1)
+            return p + (q * sign.unsqueeze(1))[index], 0.5 * (bias + bias[index] * sign)
+        own, mirrored = weight.chunk(2, 0)
+        half = weight.shape[1] // 2
+        back = mirrored[:, self.index] * self.sign if self.is_first else mirrored.roll(half, 1)
+        return own + back, bias[: len(bias) // 2] + bias[len(bias) // 2 :]
+
     def halved_tensors(self) -> tuple[Tensor, Tensor, bool]:
         """Weight and bias in terms of what the mirror keeps and what it turns around.
 
@@ -104,9 +121,7 @@ class MirroredDense(nn.Module):
     def halved_gradients(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the parameters from those of `halved_tensors`: the transposed map, by hand."""
         if self.is_last:
-            p, q = weight.chunk(2, 1)
-            index, sign = self.index, self.sign  # the mirror is its own transpose
-            return p + (q * sign.unsqueeze(1))[index], 0.5 * (bias + bias[index] * sign)
+            return self.gradients(weight, bias)
         even, odd = weight.chunk(2, 0)
         if self.is_first:
             return torch.cat((even, odd), 1) @ self.from_halves.T, bias
@@ -172,10 +187,26 @@ class MLP(nn.Module):
                 nn.init.uniform_(layer.weight, -bound, bound)
                 nn.init.uniform_(layer.bias, -bound, bound)
         self.layers = nn.ModuleList(self._layers)
+        self._held: list[tuple[Tensor, Tensor]] | None = None
 
     def tensors(self) -> list[tuple[Tensor, Tensor]]:
         """Weight [outputs, inputs] and bias [outputs] of each layer as they act."""
         return [layer.tensors() for layer in self._layers]
+
+    def gradients(self, gradients: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Gradients of the parameters, in their order, from those of `tensors`."""
+        pairs = zip(self._layers, gradients, strict=True)
+        return [gradient for layer, pair in pairs for gradient in layer.gradients(*pair)]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the weights as they act once for all calls within, which must not change the parameters."""
+        with torch.no_grad():
+            self._held = self.tensors()
+        try:
+            yield
+        finally:
+            self._held = None
 
     def halved_tensors(self) -> list[tuple[Tensor, Tensor, bool]]:
         """Weight and bias of each layer for half of the arithmetic, see `MirroredDense.halved_tensors`."""
@@ -193,7 +224,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
-        for i, (weight, bias) in enumerate(self.tensors()):
+        for i, (weight, bias) in enumerate(self._held or self.tensors()):
             x = functional.linear(x, weight, bias)
             if i < len(self._layers) - 1:
                 x = functional.elu(x, inplace=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -129,6 +131,12 @@ class ActorCritic(nn.Module):
     def hidden_size(self) -> int:
         """Columns S of a hidden state, 0 without a memory."""
         return self.actor_memory.state_size if self.actor_memory is not None else 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the MLPs' weights as they act once for all calls within, which must not change the parameters."""
+        with self.actor.held(), self.critic.held():
+            yield
 
     def normalise(self, obs: Tensor) -> Tensor:
         """The actor's input, [..., O] -> [..., O]."""

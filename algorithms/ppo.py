@@ -10,12 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from algorithms.backprop import Backprop, chunk_size
+from algorithms.backprop import Layers, backward, chunk_size, forward
 from algorithms.config import PPOConfig
 from algorithms.memory import image
 from algorithms.native_update import native_gradients
 from algorithms.networks import ActorCritic
 from algorithms.rollout import RolloutBuffer
+from native.launch import fused
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -107,9 +108,18 @@ class PPO:
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.learning_rate, fused=True, capturable=device.type == "cuda"
         )
-        self._rows = 0
         by_sample = device.type == "cpu" and not policy.recurrent
         self._native = native_gradients(policy, cfg) if by_sample else None
+
+    def compile(self, backend: str = "inductor") -> None:
+        """From now on let torch.compile make few kernels of a mini-batch's gradients and decisions.
+
+        Args:
+            backend: of torch.compile.
+        """
+        if not self.policy.recurrent and not self._native:
+            self._gradients = fused(self._gradients, backend)  # type: ignore[method-assign]
+        self._decide = fused(self._decide, backend)  # type: ignore[method-assign]
 
     def update(self, rollout: RolloutBuffer, generator: torch.Generator) -> dict[str, Tensor]:
         """One update; returns 0-d tensors for the log, of which `skipped` counts mini-batches left out."""
@@ -120,21 +130,16 @@ class PPO:
             items, gradients = rollout.num_envs, partial(self._sequence_gradients, rollout)
         else:
             flat = self._samples(rollout)
-            items, gradients = len(flat["obs"]), self._native or partial(self._gradients, flat)
+            items, gradients = len(flat["obs"]), self._native or partial(self._sample_gradients, flat)
             if self._native:
                 self._native.begin(flat)
-            else:
-                self._allocate(flat, items // cfg.num_mini_batches)
         batch = items // cfg.num_mini_batches
         old_log_std = policy.log_std.detach().clone()
         totals = torch.zeros(4, device=device)  # surrogate loss, value loss, KL, skipped
         for _ in range(cfg.num_epochs):
             order = torch.randperm(items, generator=generator, device=device)
             for k in range(cfg.num_mini_batches):
-                terms = gradients(order[k * batch : (k + 1) * batch], old_log_std)
-                skipped = self._apply(terms[2], terms.sum())
-                totals[:3] += torch.where(skipped, 0.0, terms)
-                totals[3] += skipped
+                self._apply(gradients(order[k * batch : (k + 1) * batch], old_log_std), totals)
         if cfg.kl_half_life:
             self.desired_kl *= 0.5 ** (1.0 / cfg.kl_half_life)
         done = (cfg.num_epochs * cfg.num_mini_batches - totals[3]).clamp(min=1.0)
@@ -169,17 +174,7 @@ class PPO:
             flat = {name: torch.cat((values, images[name])) for name, values in flat.items()}
         return flat
 
-    def _allocate(self, flat: dict[str, Tensor], batch: int) -> None:
-        """Buffers for a chunk of samples, unless they are there."""
-        actor, critic, device = self.policy.actor, self.policy.critic, self.learning_rate.device
-        rows = chunk_size((actor, critic), batch, device)
-        if self._rows != rows:
-            self._rows = rows
-            self._actor, self._critic = Backprop(actor, rows, device), Backprop(critic, rows, device)
-            self._chunk = {name: torch.zeros_like(values[:rows]) for name, values in flat.items()}
-
-    @torch.no_grad()
-    def _gradients(self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor) -> Tensor:
+    def _sample_gradients(self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor) -> Tensor:
         """Gradients of a mini-batch into the parameters' `.grad`; returns surrogate loss, value loss and KL.
 
         Args:
@@ -187,24 +182,33 @@ class PPO:
             order: indices of the mini-batch's samples.
             old_log_std: log standard deviation of the policy that acted.
         """
-        policy, terms = self.policy, torch.zeros(3, device=order.device)
+        gradients, terms = self._gradients(flat, order, old_log_std)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return terms
+
+    @torch.no_grad()
+    def _gradients(
+        self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """The same as a pure function: gradients of the parameters, in their order, and the three figures."""
+        policy = self.policy
         log_std = policy.log_std.detach()
-        log_std_gradient = torch.zeros_like(log_std)
-        self._actor.begin()
-        self._critic.begin()
-        for index in order.split(self._rows):
-            rows, share = len(index), len(index) / len(order)
-            # not flat[...][index]: index_select copies whole rows, several times faster
-            part = {
-                name: torch.index_select(values, 0, index, out=self._chunk[name][:rows])
-                for name, values in flat.items()
-            }
-            critic_obs = part.pop("critic_obs", part["obs"])
+        actor, critic = policy.actor.tensors(), policy.critic.tensors()
+        rows = chunk_size((policy.actor, policy.critic), len(order), order.device)
+        parts = []
+        for index in order.split(rows):
+            share = len(index) / len(order)
+            # not flat[...][index]: index_select copies whole rows, several times faster on a CPU
+            part = {name: values.index_select(0, index) for name, values in flat.items()}
+            obs = policy.normalise(part["obs"])
+            critic_obs = policy.normalise_critic(part.pop("critic_obs", part["obs"]))
+            means, values = forward(actor, obs), forward(critic, critic_obs)
             loss = loss_gradients(
                 self.cfg,
-                self._actor.forward(policy.normalise(part["obs"])),
+                means[-1],
                 log_std,
-                self._critic.forward(policy.normalise_critic(critic_obs)).squeeze(1),
+                values[-1].squeeze(1),
                 part["actions"],
                 part["means"],
                 old_log_std,
@@ -214,15 +218,15 @@ class PPO:
                 part["returns"],
             )
             # the loss is a mean over its samples: chunks count by their share of the mini-batch
-            self._actor.backward(loss.mean.mul_(share))
-            self._critic.backward(loss.value.mul_(share).unsqueeze(1))
-            log_std_gradient.add_(loss.log_std, alpha=share)
-            terms.add_(torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl)), alpha=share)
-        self.optimizer.zero_grad(set_to_none=True)
-        policy.log_std.grad = log_std_gradient
-        self._actor.finish()
-        self._critic.finish()
-        return terms
+            by_actor = backward(actor, obs, means, loss.mean * share)
+            by_critic = backward(critic, critic_obs, values, (loss.value * share).unsqueeze(1))
+            terms = torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
+            parts.append([*_flat(by_actor), *_flat(by_critic), loss.log_std * share, terms * share])
+        sums = [sum(tensors[1:], start=tensors[0]) for tensors in zip(*parts, strict=True)]
+        count = 2 * len(actor)
+        by_actor, by_critic = _pairs(sums[:count]), _pairs(sums[count:-2])
+        of_actor, of_critic = policy.actor.gradients(by_actor), policy.critic.gradients(by_critic)
+        return [sums[-2], *of_actor, *of_critic], sums[-1]
 
     @torch.no_grad()
     def _sequence_gradients(self, rollout: RolloutBuffer, robots: Tensor, old_log_std: Tensor) -> Tensor:
@@ -250,24 +254,33 @@ class PPO:
         torch.autograd.backward((mean, value), (loss.mean.view_as(mean), loss.value.view_as(value)))
         return torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
 
-    def _apply(self, kl: Tensor, losses: Tensor) -> Tensor:
-        """Adapt the learning rate, clip, step; returns whether a gradient or loss was not finite (bool, 0-d)."""
-        cfg = self.cfg
+    def _apply(self, terms: Tensor, totals: Tensor) -> None:
+        """Take an optimiser step with the parameters' gradients, unless something is not finite.
+
+        Args:
+            terms: surrogate loss, value loss and KL of the mini-batch, [3].
+            totals: sums of these over the mini-batches that count, and the number of others, [4]; changed.
+        """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        bad = ~torch.isfinite(norm + losses)
+        scale, bad = self._decide(torch.stack(torch._foreach_norm(gradients)), terms, totals)
+        # Fused Adam divides gradients by grad_scale and does nothing where found_inf is set, on the device.
+        self.optimizer.grad_scale, self.optimizer.found_inf = scale, bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.policy.bound_std()
+
+    @torch.no_grad()
+    def _decide(self, norms: Tensor, terms: Tensor, totals: Tensor) -> tuple[Tensor, Tensor]:
+        """Adapt the learning rate and count; returns what to divide gradients by, and 1 if they are not finite."""
+        cfg, kl, rate = self.cfg, terms[2], self.learning_rate
+        norm = norms.norm()
+        bad = ~torch.isfinite(norm + terms.sum())
         if cfg.schedule == "adaptive":
-            rate = self.learning_rate
             factor = torch.where(
                 kl > 2.0 * self.desired_kl, 1.0 / 1.5, torch.where(kl < 0.5 * self.desired_kl, 1.5, 1.0)
             )
             rate.copy_(torch.where(bad, rate, (rate * factor).clamp(*cfg.learning_rate_range)))
-        # Fused Adam divides gradients by grad_scale and does nothing where found_inf is set, on the device.
-        self.optimizer.grad_scale = (norm / cfg.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
-        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.policy.bound_std()
-        return bad
+        totals.add_(torch.cat((torch.where(bad, 0.0, terms), bad.float().unsqueeze(0))))
+        return (norm / cfg.max_grad_norm).clamp(min=1.0), bad.float()
 
     def state_dict(self) -> dict:
         """Optimiser, learning rate and what it is adapted to."""
@@ -284,3 +297,11 @@ class PPO:
         self.desired_kl.copy_(state["desired_kl"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
+
+
+def _flat(pairs: Layers) -> list[Tensor]:
+    return [tensor for pair in pairs for tensor in pair]
+
+
+def _pairs(tensors: list[Tensor]) -> Layers:
+    return list(zip(tensors[::2], tensors[1::2], strict=True))

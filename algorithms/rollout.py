@@ -43,24 +43,41 @@ class RolloutBuffer:
         self.advantages = zeros(num_envs)
         self.returns = zeros(num_envs)
         self.final_obs = zeros(self.slots, self.critic_obs.shape[-1])
-        self.final_index = zeros(self.slots, dtype=torch.int64)
+        # one slot more takes what does not fit, and is never looked at
+        self._final_index = zeros(self.slots + 1, dtype=torch.int64)
+        self.final_index = self._final_index[:, : self.slots]
         self.final_used = zeros(self.slots)
+        self._robots = torch.arange(num_envs, device=device)
         self.actor_hidden = torch.zeros(num_envs, hidden_size, device=device)
         """The actor's hidden states before the first step, [N, S]."""
         self.critic_hidden = torch.zeros_like(self.actor_hidden)
         """The critic's."""
 
+    def row(self, step: int) -> dict[str, Tensor]:
+        """The tensors of one step, name -> [N, ...]; `critic_obs` only where the critic sees something else."""
+        names = ["obs", "actions", "means", "log_probs", "rewards", "dones", "truncated"]
+        names += ["final_obs", "_final_index", "final_used"]
+        names += [] if self.critic_obs is self.obs else ["critic_obs"]
+        return {name: getattr(self, name)[step] for name in names}
+
     def add_outcome(
-        self, step: int, rewards: Tensor, terminated: Tensor, truncated: Tensor, final_critic_obs: Tensor
+        self,
+        row: dict[str, Tensor],
+        rewards: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        final_critic_obs: Tensor,
     ) -> None:
-        """Record what followed from `actions[step]`; all [N], `final_critic_obs` [N, C]."""
-        self.rewards[step].copy_(rewards)
-        torch.logical_or(terminated, truncated, out=self.dones[step])
-        self.truncated[step].copy_(truncated)
-        used, index = self.truncated[step].topk(self.slots)
-        self.final_used[step].copy_(used)
-        self.final_index[step].copy_(index)
-        self.final_obs[step].copy_(final_critic_obs[index])
+        """Record what followed from the actions of a `row`; all [N], `final_critic_obs` [N, C]."""
+        row["rewards"].copy_(rewards)
+        row["dones"].copy_(terminated | truncated)
+        row["truncated"].copy_(truncated)
+        rank = truncated.cumsum(0)
+        slot = torch.where(truncated, rank - 1, self.slots).clamp(max=self.slots)
+        row["_final_index"].scatter_(0, slot, self._robots)
+        index = row["_final_index"][: self.slots]
+        row["final_used"].copy_(self._robots[: self.slots] < rank[-1])
+        row["final_obs"].copy_(final_critic_obs[index])
 
     def bootstrap(self, final_values: Tensor, gamma: float) -> Tensor:
         """Add gamma x V(final observation) to the rewards of time-outs; returns the number of surplus ones.
@@ -69,8 +86,10 @@ class RolloutBuffer:
             final_values: values of `final_obs`, [T, slots].
             gamma: discount.
         """
-        covered = torch.zeros_like(self.truncated).scatter_(1, self.final_index, self.final_used)
-        ends = torch.zeros_like(self.values).scatter_(1, self.final_index, final_values * self.final_used)
+        # added, since slots that are not used name any robot
+        covered = torch.zeros_like(self.truncated).scatter_add_(1, self.final_index, self.final_used)
+        ends = torch.zeros_like(self.values)
+        ends.scatter_add_(1, self.final_index, final_values * self.final_used)
         surplus = self.truncated - covered
         self.rewards.add_((ends + surplus * self.values) * gamma)
         return surplus.sum()

@@ -19,6 +19,7 @@ from algorithms.config import LearnerConfig
 from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
+from native.launch import Graphs, fused
 
 Observations = dict[str, Tensor]
 
@@ -32,6 +33,7 @@ class Environment(Protocol):
     num_actions: int
     step_dt: float
     device: torch.device
+    generator: torch.Generator
     obs_mirror: tuple[Tensor, Tensor]
     action_mirror: tuple[Tensor, Tensor]
     critic_mirror: tuple[Tensor, Tensor]
@@ -80,6 +82,7 @@ class Trainer:
         seed: int,
         metadata: dict[str, Any] | None = None,
         evaluator: Callable[[ActorCritic], dict[str, float]] | None = None,
+        graphs: bool = True,
     ):
         """Prepare; nothing is stepped yet.
 
@@ -91,6 +94,7 @@ class Trainer:
             metadata: plain values kept in each checkpoint (task, engine, ...).
             evaluator: called before each checkpoint; its figures are logged as `Eval/...`, and the
                 policy with the smallest `score` so far is kept as `model_best.pt`. It must not touch `env`.
+            graphs: on a GPU, replay rollout and update as CUDA graphs from the third iteration on.
         """
         cfg.validate()
         self.env, self.cfg, self.run_dir = env, cfg, run_dir
@@ -114,6 +118,10 @@ class Trainer:
         self._stop = False
         self._bad_updates = 0
         self._make_buffers()
+        self.graphs = Graphs(env.device, (self.generator, env.generator), graphs)
+        self._queue_rollout, self._queue_update = self.graphs(self._rollout), self.graphs(self._update)
+        self._clock = _Clock(env.device)
+        self._names: list[list[str]] = [[], []]  # of the figures of rollout and update
 
     def _make_buffers(self) -> None:
         env, device = self.env, self.env.device
@@ -136,12 +144,25 @@ class Trainer:
         self._finished = torch.zeros(3, device=device)  # sum of returns, of lengths, number
         self._mean_return = torch.zeros(2, device=device)  # last known mean return and length
 
+    def compile(self, backend: str = "inductor") -> None:
+        """From now on let torch.compile make few kernels of what surrounds the environment's steps.
+
+        The environment has a method of its own. A policy with a memory is left as it is.
+
+        Args:
+            backend: of torch.compile.
+        """
+        names = ["_record"] if self.policy.recurrent else ["_act", "_record", "evaluate_rollout"]
+        for name in names:
+            setattr(self, name, fused(getattr(self, name), backend))
+        self.ppo.compile(backend)
+
     # ------------------------------------------------------------------ one iteration
 
     @torch.no_grad()
     def collect(self) -> dict[str, Tensor]:
         """Fill the rollout buffer; returns the environment's log, averaged over finished episodes."""
-        rollout, policy, env = self.rollout, self.policy, self.env
+        rollout, env = self.rollout, self.env
         obs = env.get_observations()
         rollout.actor_hidden.copy_(self._actor_hidden)
         rollout.critic_hidden.copy_(self._critic_hidden)
@@ -149,38 +170,59 @@ class Trainer:
         log_sums: list[Tensor] = []
         names: list[str] = []
         self._finished.zero_()
-        for step in range(rollout.num_steps):
-            rollout.obs[step].copy_(obs["policy"])
-            if rollout.critic_obs is not rollout.obs:
-                rollout.critic_obs[step].copy_(obs["critic"])
-            (mean, std), hidden = policy(obs["policy"], hidden)
-            self._noise.normal_(generator=self.generator)
-            actions = torch.addcmul(mean, self._noise, std)
-            rollout.means[step].copy_(mean)
-            rollout.actions[step].copy_(actions)
-            rollout.log_probs[step].copy_(log_prob(actions, mean, policy.log_std))
-            obs, rewards, terminated, truncated, info = env.step(actions)
-            rollout.add_outcome(step, rewards, terminated, truncated, info["final_obs"]["critic"])
-            hidden = hidden * (1.0 - rollout.dones[step]).unsqueeze(1)
-            self._count_episodes(rewards, rollout.dones[step])
-            names = list(info["log"])
-            log_sums.append(torch.stack(list(info["log"].values())))
+        with self.policy.held():
+            for step in range(rollout.num_steps):
+                row = rollout.row(step)
+                self._noise.normal_(generator=self.generator)
+                actions, hidden = self._act(row, obs, hidden)
+                obs, rewards, terminated, truncated, info = env.step(actions)
+                hidden = self._record(
+                    row, rewards, terminated, truncated, info["final_obs"]["critic"], hidden
+                )
+                names = list(info["log"])
+                log_sums.append(torch.stack(list(info["log"].values())))
         self._actor_hidden.copy_(hidden)
         return self._average_log(names, torch.stack(log_sums))
 
-    def _count_episodes(self, rewards: Tensor, dones: Tensor) -> None:
+    @torch.no_grad()
+    def _act(self, row: dict[str, Tensor], obs: Observations, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose and record actions; returns them, [N, A], and the actor's next hidden states."""
+        row["obs"].copy_(obs["policy"])
+        if "critic_obs" in row:
+            row["critic_obs"].copy_(obs["critic"])
+        (mean, std), hidden = self.policy(obs["policy"], hidden)
+        actions = torch.addcmul(mean, self._noise, std)
+        row["means"].copy_(mean)
+        row["actions"].copy_(actions)
+        row["log_probs"].copy_(log_prob(actions, mean, self.policy.log_std))
+        return actions, hidden
+
+    @torch.no_grad()
+    def _record(
+        self,
+        row: dict[str, Tensor],
+        rewards: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        final_critic_obs: Tensor,
+        hidden: Tensor,
+    ) -> Tensor:
+        """Take note of what followed; returns the actor's hidden states, zero for new episodes."""
+        self.rollout.add_outcome(row, rewards, terminated, truncated, final_critic_obs)
+        dones = row["dones"]
         self._episode_return += rewards
         self._episode_steps += 1.0
-        self._finished += torch.stack(
-            (dones @ self._episode_return, dones @ self._episode_steps, dones.sum())
-        )
+        ended = torch.stack((self._episode_return, self._episode_steps, torch.ones_like(dones)), 1)
+        self._finished += (ended * dones.unsqueeze(1)).sum(0)
         self._episode_return *= 1.0 - dones
         self._episode_steps *= 1.0 - dones
+        return hidden * (1.0 - dones).unsqueeze(1)
 
     def _average_log(self, names: list[str], values: Tensor) -> dict[str, Tensor]:
         """Average [T, K] log values: counts are summed, `Episode/` weighted by the episodes that ended."""
         count = values[:, names.index("Episode/finished")]
-        per_episode, means = (count / count.sum().clamp(min=1.0)) @ values, values.mean(0)
+        share = (count / count.sum().clamp(min=1.0)).unsqueeze(1)
+        per_episode, means = (share * values).sum(0), values.mean(0)
         counted = {"Episode/finished", "Episode/non_finite"}
         averaged = {}
         for i, name in enumerate(names):
@@ -204,10 +246,25 @@ class Trainer:
 
     def iterate(self) -> dict[str, float]:
         """One rollout and one update; returns everything to log."""
-        start = time.perf_counter()
+        self._start_iteration()
+        return self._finish_iteration()
+
+    def _start_iteration(self) -> None:
+        """Queue a rollout and an update; on a GPU this returns long before they are done."""
+        self._clock.mark("start")
+        rollout = self._queue_rollout()
+        self._clock.mark("middle")
+        self._figures = torch.cat((rollout, self._queue_update()))
+        self._clock.mark("end")
+
+    def _rollout(self) -> Tensor:
+        """The first half of an iteration; returns its figures, [K]."""
         log = self.collect()
         log["Train/surplus_timeouts"] = self.evaluate_rollout()
-        middle = time.perf_counter()
+        return self._stack(0, log)
+
+    def _update(self) -> Tensor:
+        """The second half; returns its figures, [L]."""
         losses = self.ppo.update(self.rollout, self.generator)
         if self.policy.obs_normaliser is not None and self.policy.critic_normaliser is not None:
             self.policy.obs_normaliser.update(self.rollout.obs.flatten(0, 1))
@@ -216,19 +273,25 @@ class Trainer:
         known = (self._finished[2] > 0).expand(2)
         mean = self._finished[:2] / self._finished[2].clamp(min=1.0)
         self._mean_return.copy_(torch.where(known, mean, self._mean_return))
-        log["Train/mean_reward"], log["Train/mean_episode_length"] = self._mean_return.unbind()
-        log |= {f"Loss/{name}": value for name, value in losses.items()}
-        # The one transfer of the iteration; it also waits for the device, so that the whole time is true. On a GPU
-        # collection ends when its work is queued.
-        values = torch.stack([value.float() for value in log.values()]).tolist()
-        end = time.perf_counter()
+        log = dict(zip(("Train/mean_reward", "Train/mean_episode_length"), self._mean_return, strict=True))
+        return self._stack(1, log | {f"Loss/{name}": value for name, value in losses.items()})
+
+    def _stack(self, half: int, log: dict[str, Tensor]) -> Tensor:
+        self._names[half] = list(log)
+        return torch.stack([value.float() for value in log.values()])
+
+    def _finish_iteration(self) -> dict[str, float]:
+        """Wait for what was queued; returns everything to log."""
+        # the one transfer of the iteration; it also waits for the device, so that times are true
+        values = self._figures.tolist()
+        collection, learning = self._clock.seconds("start", "middle"), self._clock.seconds("middle", "end")
         self.iteration += 1
-        self.train_time += end - start
-        numbers = dict(zip(log, values, strict=True))
+        self.train_time += collection + learning
+        numbers = dict(zip(self._names[0] + self._names[1], values, strict=True))
         samples = self.rollout.num_steps * self.env.num_envs
-        numbers["Perf/total_fps"] = samples / (end - start)
-        numbers["Perf/collection_time"] = middle - start
-        numbers["Perf/learning_time"] = end - middle
+        numbers["Perf/total_fps"] = samples / (collection + learning)
+        numbers["Perf/collection_time"] = collection
+        numbers["Perf/learning_time"] = learning
         numbers["Perf/train_time"] = self.train_time
         numbers["Perf/samples"] = float(samples * self.iteration)
         self._guard(numbers)
@@ -258,7 +321,8 @@ class Trainer:
 
         Args:
             max_iterations: total number of updates, earlier parts of a resumed run counted.
-            report: called after each iteration with its number and its log.
+            report: called after each iteration with its number and its log; on a GPU, but for every tenth and
+                those with a checkpoint, while the next iteration is under way, so that it must not look at `env`.
         """
         previous = [(number, signal.signal(number, self._on_signal)) for number in _SIGNALS]
         try:
@@ -266,12 +330,22 @@ class Trainer:
                 self.env.reset(seed=self.seed)
                 self._evaluate()
                 self.save()
+            late: tuple[int, dict[str, float]] | None = None
             while self.iteration < max_iterations and not self._stop:
-                numbers = self.iterate()
-                if self.iteration % self.cfg.save_interval == 0 or self.iteration == max_iterations:
+                self._start_iteration()
+                if late:  # while a GPU is busy with this iteration, the one before is reported
+                    report(*late)
+                numbers = self._finish_iteration()
+                due = self.iteration % self.cfg.save_interval == 0 or self.iteration == max_iterations
+                if due:
                     self._evaluate()
                     self.save()
-                report(self.iteration, numbers | {f"Eval/{k}": v for k, v in self.evaluation.items()})
+                late = self.iteration, numbers | {f"Eval/{k}": v for k, v in self.evaluation.items()}
+                if due or not self.graphs.on or self.iteration % LOOK_INTERVAL == 0:
+                    report(*late)
+                    late = None
+            if late:
+                report(*late)
             if self._stop:
                 self.save()
         finally:
@@ -344,6 +418,29 @@ class Trainer:
         self._mean_return.copy_(state["counters"]["mean_return"])
 
 
+LOOK_INTERVAL = 10
+"""After every so many iterations a report may look at the environment, see `Trainer.train`."""
 BEST = "model_best.pt"
 """The checkpoint with the best evaluation, beside `model_<iteration>.pt`."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Clock:
+    """Times of marks in a stream of work: on a GPU those at which it gets there."""
+
+    def __init__(self, device: torch.device):
+        self._on_gpu = device.type == "cuda"
+        self._marks: dict[str, Any] = {}
+
+    def mark(self, name: str) -> None:
+        if not self._on_gpu:
+            self._marks[name] = time.perf_counter()
+            return
+        event = self._marks.setdefault(name, torch.cuda.Event(enable_timing=True))
+        event.record()
+
+    def seconds(self, first: str, last: str) -> float:
+        """From one mark to another, which the device has passed."""
+        if self._on_gpu:
+            return self._marks[first].elapsed_time(self._marks[last]) / 1e3
+        return self._marks[last] - self._marks[first]

@@ -23,7 +23,7 @@ from torch import Tensor
 from envs.actuator_net import COLUMNS, ActuatorNet, load_net
 from envs.buffers import Buffers
 from envs.config import EnvConfig
-from envs.randomisation import Uniform
+from envs.draws import Uniform
 from envs.state import per_joint
 from physics.engine import Engine
 from physics.scene import Actuation
@@ -41,14 +41,13 @@ def actuation(cfg: EnvConfig) -> Actuation:
 class Actuator:
     """The drives of N robots with A joints each."""
 
-    def __init__(self, cfg: EnvConfig, engine: Engine, buffers: Buffers, uniform: Uniform):
+    def __init__(self, cfg: EnvConfig, engine: Engine, buffers: Buffers):
         """Prepare the drives.
 
         Args:
             cfg: the task.
             engine: built for `actuation(cfg)`.
             buffers: where their memory lies.
-            uniform: the source of random numbers.
 
         Raises:
             ValueError: an actuator network that is missing or does not fit.
@@ -60,7 +59,6 @@ class Actuator:
         """State of a network, [..., A, N or more]."""
         self.delay: Tensor | None = None
         """Age of the targets in force, in physics steps, int64, [N]."""
-        self._uniform = uniform
         self._effort_changes(engine)
         self.neutral = per_joint(cfg.robot.default_joint_pos, engine)
         """Target of a zero action, [A]."""
@@ -72,6 +70,8 @@ class Actuator:
             length = -(-steps // cfg.sim.decimation) + 1
             self.history = buffers["drive_history"] = self.neutral.repeat(engine.num_envs, length, 1)
             """Targets of this policy step and those before, newest first, [N, K, A]."""
+        self.draws = 0 if self.delay is None else 1
+        """Random numbers that a robot needs in a step."""
         self.law = self._make_law(engine, buffers)
 
     def _effort_changes(self, engine: Engine) -> None:
@@ -114,12 +114,12 @@ class Actuator:
         self.memory = buffers["drive_memory"] = law.memory
         return law
 
-    def reset(self, mask: Tensor) -> None:
+    def reset(self, mask: Tensor, uniform: Uniform) -> None:
         """Clear the memory of the drives of robots in `mask` (bool, [N]) and draw their delays."""
         if self.memory is not None:
             self.memory[..., : len(mask)].masked_fill_(mask, 0.0)
         if self.delay is not None:
-            delay = (self._uniform(self.cfg.drive.delay) / self.cfg.sim.timestep).round().long()
+            delay = (uniform(self.cfg.drive.delay) / self.cfg.sim.timestep).round().long()
             self.delay.copy_(torch.where(mask, delay, self.delay))
             self.history.copy_(torch.where(mask[:, None, None], self.neutral, self.history))
 

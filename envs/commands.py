@@ -7,7 +7,7 @@ from torch import Tensor
 
 from envs.buffers import Buffers
 from envs.config import CommandConfig
-from envs.randomisation import Uniform
+from envs.draws import Uniform
 from envs.state import yaw_of
 from terrains.curriculum import CommandCurriculum
 
@@ -31,6 +31,10 @@ class Commands:
         """vx, vy (m/s) and yaw rate (rad/s), base frame, [N, 3]."""
         self.heading_target = buffers.make("heading_target")
         """Where to head to, world frame, rad, [N]."""
+        self.draws = 4 if cfg.heading else 3
+        """Random numbers that a robot needs in a step."""
+        ranges = torch.tensor((cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw), device=buffers.device)
+        self._low, self._width = ranges[:, 0].clone(), ranges[:, 1] - ranges[:, 0]
         self.curriculum: CommandCurriculum | None = None
         if cfg.curriculum:
             self.curriculum = CommandCurriculum(
@@ -40,12 +44,13 @@ class Commands:
 
     def draw(self, mask: Tensor, uniform: Uniform) -> None:
         """New commands for the robots in `mask`, bool [N]."""
-        cfg = self.cfg
-        sample = uniform((0.0, 1.0), 3)
-        forward = self.curriculum.range.unbind() if self.curriculum else cfg.lin_vel_x
-        for column, (low, high) in enumerate((forward, cfg.lin_vel_y, cfg.ang_vel_yaw)):
-            sample[:, column].mul_(high - low).add_(low)
-        sample[:, :2] *= sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
+        cfg, low, width = self.cfg, self._low, self._width
+        if self.curriculum:
+            slowest, fastest = self.curriculum.range.split(1)
+            low, width = torch.cat((slowest, low[1:])), torch.cat((fastest - slowest, width[1:]))
+        sample = uniform((0.0, 1.0), 3) * width + low
+        moving = sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
+        sample = torch.cat((sample[:, :2] * moving, sample[:, 2:]), 1)
         self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))
         if cfg.heading:
             target = uniform((-torch.pi, torch.pi))

@@ -9,6 +9,7 @@ from torch import Tensor
 from envs.buffers import Buffers
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import RobotState
+from envs.step_log import StepLog
 from terrains.curriculum import CurriculumConfig, Episodes, make_curriculum
 from terrains.grid import Terrain
 
@@ -125,16 +126,15 @@ class Course:
         self.level.copy_(torch.where(done, level, self.level))
         return succeeded
 
-    def log(self, done: Tensor, succeeded: Tensor, left: Tensor) -> dict[str, Tensor]:
-        """How the episodes that are `done` ended, and mean level, of all robots and of those on each shape."""
-        share = done / done.sum().clamp(min=1)
-        log = {"Episode/success": share @ succeeded.float(), "Episode/left_map": share @ left.float()}
+    def log(self, log: StepLog, succeeded: Tensor, left: Tensor) -> None:
+        """How the episodes that end ended, and mean level, of all robots and of those on each shape."""
+        log.episodes("Episode/success", succeeded.float())
+        log.episodes("Episode/left_map", left.float())
         level, shape = self.level.float(), self.shape
-        log["Curriculum/level"] = level.mean()
+        log.robots("Curriculum/level", level)
         for i, name in enumerate(self.terrain.shapes):
             here = (shape == i).float()
-            log[f"Curriculum/level_{name}"] = (here @ level) / here.sum().clamp(min=1.0)
-        return log
+            log.among(f"Curriculum/level_{name}", level, here, here.sum().clamp(min=1.0))
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """Robots on each level and shape, and the share of recent episodes there that succeeded; [levels, shapes].

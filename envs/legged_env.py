@@ -15,14 +15,17 @@ from envs.buffers import Buffers
 from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
+from envs.draws import Draws, Uniform
 from envs.observer import Observer
 from envs.perception import Perception
 from envs.pushes import Pushes
 from envs.randomisation import Randomisation
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import make_state
+from envs.step_log import StepLog
 from envs.symmetry import mirror_joints
-from physics import make_engine
+from native.launch import fused
+from physics import BatchedEngine, make_engine
 from terrains.grid import Terrain, make_terrain
 from terrains.ground import Ground, Plane
 
@@ -102,8 +105,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Where robots are on the map, None without one."""
         self.perception = Perception(cfg.scan, ground, self.engine, self.step_dt, num_threads, buffers)
         self.commands = Commands(cfg.commands, self.step_dt, self.max_episode_length, buffers)
-        self.pushes = Pushes(cfg.randomisation, self.step_dt, buffers, self._uniform)
-        self.actuator = Actuator(cfg, self.engine, buffers, self._uniform)
+        self.pushes = Pushes(cfg.randomisation, self.step_dt, buffers)
+        self.actuator = Actuator(cfg, self.engine, buffers)
         self.state = make_state(
             cfg.robot,
             self.engine,
@@ -119,7 +122,12 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.episode_length = buffers.make("episode_length", dtype=torch.int64)
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
+        start = self.num_actions + 2 + (1 if cfg.init.yaw else 0) + 6
+        parts = (self.randomisation, self.commands, self.pushes, self.actuator)
+        columns = start + (1 if self.course else 0) + sum(part.draws for part in parts)
+        self._draws = Draws(num_envs, columns, self.generator)
         self._make_spaces()
+        self._log_names: list[str] = []
         self._initial = buffers.state_dict()
         self._draw_robots()
 
@@ -140,16 +148,11 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
-    def _uniform(self, bounds: tuple[float, float], *shape: int) -> Tensor:
-        """Random numbers [N, *shape], uniform in `bounds`."""
-        sample = torch.rand(self.num_envs, *shape, generator=self.generator, device=self.device)
-        return sample.mul_(bounds[1] - bounds[0]).add_(bounds[0])
-
     def _draw_robots(self) -> None:
         """Draw the robots' first levels and the differences between them."""
         if self.course:
-            self.course.draw_levels(self._uniform((0.0, 1.0)))
-        self.randomisation.draw(self.engine, self._all, self._uniform)
+            self.course.draw_levels(self._draws.uniform((0.0, 1.0)))
+        self.randomisation.draw(self.engine, self._all, self._draws.uniform)
 
     # ------------------------------------------------------------------ gymnasium interface
 
@@ -169,14 +172,13 @@ class LeggedEnv(gym.vector.VectorEnv):
             self._draw_robots()
         self._reset_robots(self._all)
         if self.cfg.init.random_first_episode:
-            self.episode_length.copy_(self._uniform((0.0, float(self.max_episode_length))).long())
-        self.pushes.start(self.engine)
-        self.commands.draw(self._all, self._uniform)
-        self._refresh_base()
+            first = self._draws.uniform((0.0, float(self.max_episode_length)))
+            self.episode_length.copy_(first.long())
+        self.pushes.start(self.engine, self._draws.uniform)
+        self.commands.draw(self._all, self._draws.uniform)
         self.perception.draw_holes(self.generator)
-        self.perception.look(self.engine, self._all, new=True)
         self.observer.draw_noise(self.generator)
-        self.observer.observe(self._obs)
+        self._look_around(self._all)
         return self.get_observations(), {}
 
     def step(self, actions: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -190,61 +192,23 @@ class LeggedEnv(gym.vector.VectorEnv):
             `log`: name -> 0-d tensor: `Train/...` averages over all robots, `Episode/...` over those whose
             episodes ended in this step (`Episode/finished` is their number).
         """
-        state, observer = self.state, self.observer
-        state.previous_action.copy_(state.action)
-        limit = self.cfg.control.clip_actions
-        state.action.copy_(actions.detach()).clamp_(-limit, limit)
-        state.previous_joint_vel.copy_(self.engine.joint_vel)
-        target = self.cfg.control.action_scale * state.action
-        if "encoder_offset" in self.randomisation.differing and self.actuator.takes_angles:
-            target -= state.encoder_offset
-        self.actuator.step(self.engine, target)
-        self.episode_length += 1
-
-        state.refresh(self.engine)
-        self.commands.follow_heading(self.engine.base_quat)
+        self.actuator.step(self.engine, self._aim(actions))
+        self._draws.renew()
         self.perception.draw_holes(self.generator)
-        self.perception.look(self.engine, self._all)
-        fatal = state.contact_force[:, state.fatal].square().sum(-1)
-        torch.any(fatal > self.cfg.fatal_contact_force**2, dim=1, out=state.terminated)
-
-        rewards, terms = self._rewards()
-        observer.draw_noise(self.generator)
-        observer.observe(self._final_obs)
-        # Physics that stopped being finite, or plausible, ends the episode; nothing of it reaches the learner.
-        sums = sum((self._final_obs[group].sum(1) for group in observer.groups), start=rewards)
-        bad = self.engine.bad | ~torch.isfinite(sums) | (state.base_lin_vel.square().sum(1) > RUNAWAY**2)
-        rewards = torch.where(bad, 0.0, rewards)
-        self.episode_sums.add_(torch.where(bad.unsqueeze(1), 0.0, terms))
-        for group in observer.groups:
-            self._final_obs[group].masked_fill_(bad.unsqueeze(1), 0.0)
-
-        terminated = state.terminated | bad
-        truncated = (self.episode_length >= self.max_episode_length) & ~terminated
-        if self.course:
-            self.course.track(state)
-            left = self.course.has_left(state.base_pos) & ~terminated
-            truncated |= left
-        done = terminated | truncated
-        log = self._log(done, terminated, bad)
-        if self.course:
-            succeeded = self.course.finish(done, terminated, left, state, self._uniform((0.0, 1.0)))
-            log |= self.course.log(done, succeeded, left)
-        if self.commands.curriculum:
-            index = list(self.reward_terms).index("tracking_lin_vel")
-            best = self.reward_terms["tracking_lin_vel"].weight * self.cfg.episode_length
-            self.commands.curriculum.update(self.episode_sums[:, index] / best, done)
-            log["Curriculum/max_lin_vel_x"] = self.commands.curriculum.range[1].clone()
-
-        state.feet_air_time.mul_(~state.foot_contact)
-        self._reset_robots(done)
-        # a robot just reset, whose episode has no steps yet, is due for a command too
-        self.commands.draw(self.episode_length % self.commands.period == 0, self._uniform)
-        self.pushes.step(self.engine)
-        self._refresh_base()
-        self.perception.look(self.engine, done, new=True)
-        observer.observe(self._obs)
-        info = {"final_obs": dict(self._final_obs), "log": log}
+        self.observer.draw_noise(self.generator)
+        rewards, terminated, truncated, done, start, push, force, log = self._judge()
+        if self.cfg.randomisation.redraw == "reset":
+            self.randomisation.draw(self.engine, done, self._draws.shares(-self.randomisation.draws))
+        self.engine.write_state(done, *start)
+        if push is not None:
+            self.engine.set_base_velocity(*push)
+        if force is not None:
+            self.engine.base_wrench[:, :2] = force
+        self._look_around(done)
+        info = {
+            "final_obs": dict(self._final_obs),
+            "log": dict(zip(self._log_names, log.unbind(), strict=True)),
+        }
         return self.get_observations(), rewards, terminated, truncated, info
 
     def set_commands(self, command: Tensor) -> dict[str, Tensor]:
@@ -256,7 +220,105 @@ class LeggedEnv(gym.vector.VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing to release beyond Python's own references."""
 
-    # ------------------------------------------------------------------ parts of a step
+    def compile(self, backend: str = "inductor") -> None:
+        """From now on let torch.compile make few kernels of what a step does around the physics.
+
+        Args:
+            backend: of torch.compile.
+        """
+        for name in ("_aim", "_judge", "_look_around"):
+            setattr(self, name, fused(getattr(self, name), backend))
+        if isinstance(self.engine, BatchedEngine):
+            self.engine.compile(backend)
+
+    # ------------------------------------------------------------------ parts of a step, tensors in, tensors out
+
+    def _aim(self, actions: Tensor) -> Tensor:
+        """Take note of the actions; returns them scaled, [N, A]."""
+        state = self.state
+        state.previous_action.copy_(state.action)
+        limit = self.cfg.control.clip_actions
+        state.action.copy_(actions.detach().clamp(-limit, limit))
+        state.previous_joint_vel.copy_(self.engine.joint_vel)
+        target = self.cfg.control.action_scale * state.action
+        if "encoder_offset" in self.randomisation.differing and self.actuator.takes_angles:
+            target = target - state.encoder_offset
+        return target
+
+    def _judge(
+        self,
+    ) -> tuple[
+        Tensor,
+        Tensor,
+        Tensor,
+        Tensor,
+        tuple[Tensor, ...],
+        tuple[Tensor, Tensor, Tensor] | None,
+        Tensor | None,
+        Tensor,
+    ]:
+        """All that follows from the physics of a step; the engine itself is only looked at.
+
+        Returns:
+            rewards [N]; terminated, truncated and either, bool [N]; the state that robots begin a new episode in, as
+            `Engine.write_state` takes it; whom to push, bool [N], and to which velocities, [N, 3] each, or None;
+            the forces that act on the bases, N, [N, 2], or None; figures of `_log_names`, [K].
+        """
+        state, observer, uniform = self.state, self.observer, self._draws.shares()
+        self.episode_length += 1
+        state.refresh(self.engine)
+        self.commands.follow_heading(self.engine.base_quat)
+        self.perception.look(self.engine, self._all)
+        fatal = state.contact_force[:, state.fatal].square().sum(-1)
+        state.terminated.copy_((fatal > self.cfg.fatal_contact_force**2).any(1))
+
+        rewards, terms = self._rewards()
+        observer.observe(self._final_obs)
+        # Physics that stopped being finite, or plausible, ends the episode; nothing of it reaches the learner.
+        sums = sum((self._final_obs[group].sum(1) for group in observer.groups), start=rewards)
+        bad = self.engine.bad | ~torch.isfinite(sums) | (state.base_lin_vel.square().sum(1) > RUNAWAY**2)
+        rewards = torch.where(bad, 0.0, rewards)
+        self.episode_sums.add_(torch.where(bad.unsqueeze(1), 0.0, terms))
+        for group in observer.groups:
+            self._final_obs[group].masked_fill_(bad.unsqueeze(1), 0.0)
+
+        terminated = state.terminated | bad
+        truncated = (self.episode_length >= self.max_episode_length) & ~terminated
+        left = None
+        if self.course:
+            self.course.track(state)
+            left = self.course.has_left(state.base_pos) & ~terminated
+            truncated = truncated | left
+        done = terminated | truncated
+        log = self._log(done, terminated, bad)
+        if self.course and left is not None:
+            succeeded = self.course.finish(done, terminated, left, state, uniform((0.0, 1.0)))
+            self.course.log(log, succeeded, left)
+        if self.commands.curriculum:
+            index = list(self.reward_terms).index("tracking_lin_vel")
+            best = self.reward_terms["tracking_lin_vel"].weight * self.cfg.episode_length
+            self.commands.curriculum.update(self.episode_sums[:, index] / best, done)
+            log.scalar("Curriculum/max_lin_vel_x", self.commands.curriculum.range[1])
+        self._log_names = log.names()
+
+        state.feet_air_time.mul_(~state.foot_contact)
+        start = self._begin(done, uniform)
+        # a robot just reset, whose episode has no steps yet, is due for a command too
+        self.commands.draw(self.episode_length % self.commands.period == 0, uniform)
+        push = force = None
+        if self.pushes.with_velocity:
+            new, now = done.unsqueeze(1), self.engine
+            linear = torch.where(new, start[2], now.base_lin_vel)
+            push = self.pushes.velocities(linear, torch.where(new, start[3], now.base_ang_vel), uniform)
+        if self.pushes.with_force:
+            force = self.pushes.forces(uniform)
+        return rewards, terminated, truncated, done, start, push, force, log.values()
+
+    def _look_around(self, new: Tensor) -> None:
+        """Observe what resets and pushes made of the robots; the episodes of those in `new` (bool, [N]) begin."""
+        self._refresh_base()
+        self.perception.look(self.engine, new, new=True)
+        self.observer.observe(self._obs)
 
     def _refresh_base(self) -> None:
         """What a reset or a push changes."""
@@ -277,47 +339,50 @@ class LeggedEnv(gym.vector.VectorEnv):
             total = total.clamp(min=0.0)
         return total + after_clip, terms
 
-    def _log(self, done: Tensor, terminated: Tensor, bad: Tensor) -> dict[str, Tensor]:
-        count = done.float().sum()
-        share = done / count.clamp(min=1.0)
-        sums = (share @ self.episode_sums) / self.cfg.episode_length
-        log = {f"Episode/rew_{name}": sums[i] for i, name in enumerate(self.reward_terms)}
-        state = self.state
-        log["Train/lin_vel_error"] = torch.where(bad, 0.0, lin_vel_error(state)).mean()
-        log["Train/ang_vel_error"] = torch.where(bad, 0.0, ang_vel_error(state)).mean()
-        log["Episode/fall_rate"] = share @ terminated.float()
-        log["Episode/length"] = share @ self.episode_length.float()
-        log["Episode/non_finite"] = bad.float().sum()
-        log["Episode/finished"] = count
+    def _log(self, done: Tensor, terminated: Tensor, bad: Tensor) -> StepLog:
+        state, log = self.state, StepLog(done)
+        for i, name in enumerate(self.reward_terms):
+            log.episodes(f"Episode/rew_{name}", self.episode_sums[:, i] / self.cfg.episode_length)
+        log.robots("Train/lin_vel_error", torch.where(bad, 0.0, lin_vel_error(state)))
+        log.robots("Train/ang_vel_error", torch.where(bad, 0.0, ang_vel_error(state)))
+        log.episodes("Episode/fall_rate", terminated.float())
+        log.episodes("Episode/length", self.episode_length.float())
+        log.count("Episode/non_finite", bad)
+        log.count("Episode/finished", done)
         for name in self.randomisation.differing:
-            log[f"Randomisation/{name}"] = self.randomised[name].mean()
+            value = self.randomised[name]
+            log.robots(f"Randomisation/{name}", value if value.ndim == 1 else value.mean(1))
         return log
 
-    def _reset_robots(self, mask: Tensor) -> None:
-        """Put the robots in `mask` back to a random start and clear their memory."""
-        if self.cfg.randomisation.redraw == "reset":
-            self.randomisation.draw(self.engine, mask, self._uniform)
+    def _begin(self, mask: Tensor, uniform: Uniform) -> tuple[Tensor, ...]:
+        """Clear the memory of robots in `mask`; returns the states that they begin in, see `Engine.write_state`."""
         cfg, state = self.cfg.init, self.state
-        joint_pos = state.default_joint_pos * self._uniform(cfg.joint_scale, self.num_actions)
-        joint_pos.clamp_(*state.joint_pos_limits.unbind(1))
-        base_pos = torch.full((self.num_envs, 3), self.cfg.robot.init_height, device=self.device)
-        base_pos[:, :2] = self._uniform((-cfg.base_position, cfg.base_position), 2)
+        joint_pos = state.default_joint_pos * uniform(cfg.joint_scale, self.num_actions)
+        joint_pos = joint_pos.clamp(*state.joint_pos_limits.unbind(1))
+        place = uniform((-cfg.base_position, cfg.base_position), 2)
+        height = torch.full_like(place[:, :1], self.cfg.robot.init_height)
+        base_pos = torch.cat((place, height), 1)
         if self.course:
-            base_pos += self.course.origins()
+            base_pos = base_pos + self.course.origins()
             self.course.begin(mask)
-        base_quat = torch.zeros(self.num_envs, 4, device=self.device)
-        base_quat[:, 0] = 1.0
+        zero = torch.zeros_like(height)
+        base_quat = torch.cat((torch.ones_like(height), zero, zero, zero), 1)
         if cfg.yaw:
-            half = 0.5 * self._uniform((-cfg.yaw, cfg.yaw))
-            base_quat[:, 0], base_quat[:, 3] = half.cos(), half.sin()
-        linear, angular = self._uniform((-cfg.base_velocity, cfg.base_velocity), 6).split(3, dim=1)
-        at_rest = torch.zeros_like(joint_pos)
-        self.engine.write_state(mask, base_pos, base_quat, linear, angular, joint_pos, at_rest)
-        self.actuator.reset(mask)
+            half = 0.5 * uniform((-cfg.yaw, cfg.yaw), 1)
+            base_quat = torch.cat((half.cos(), zero, zero, half.sin()), 1)
+        linear, angular = uniform((-cfg.base_velocity, cfg.base_velocity), 6).split(3, dim=1)
+        self.actuator.reset(mask, uniform)
         self.pushes.end(mask)
         state.clear(mask)
         self.episode_sums.masked_fill_(mask.unsqueeze(1), 0.0)
         self.episode_length.masked_fill_(mask, 0)
+        return base_pos, base_quat, linear, angular, joint_pos, torch.zeros_like(joint_pos)
+
+    def _reset_robots(self, mask: Tensor) -> None:
+        """Put the robots in `mask` back to a random start and clear their memory."""
+        if self.cfg.randomisation.redraw == "reset":
+            self.randomisation.draw(self.engine, mask, self._draws.uniform)
+        self.engine.write_state(mask, *self._begin(mask, self._draws.uniform))
 
     # ------------------------------------------------------------------ exact continuation
 

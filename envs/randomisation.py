@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 
 from envs.buffers import Buffers
+from envs.draws import Uniform
 from physics import Engine
 
 if TYPE_CHECKING:
     from envs.config import RandomisationConfig
-
-Uniform = Callable[..., Tensor]
-"""(bounds, *shape) -> random numbers [N, *shape], uniform in bounds."""
 
 
 def tilted(gravity: Tensor, angles: Tensor) -> Tensor:
@@ -116,6 +114,9 @@ class Randomisation:
             self.values[name].fill_(bounds(cfg, name)[0][0])
         changed = [name for name in alike if bounds(cfg, name)[0][0] != RANDOMISED[name].neutral]
         self._apply(changed, engine, torch.ones(engine.num_envs, dtype=torch.bool, device=engine.device))
+        drawn = self.differing if cfg.redraw == "reset" else []
+        self.draws = sum(self.values[name][0].numel() for name in drawn)
+        """Random numbers that a robot needs in a step."""
 
     def draw(self, engine: Engine, mask: Tensor, uniform: Uniform) -> None:
         """Draw what differs anew for the robots in `mask` (bool, [N]) and give it to the engine."""

@@ -71,8 +71,7 @@ def test_gradients_equal_autograds(
     flat = samples(policy)
     order, old_log_std = torch.randperm(S)[:size], policy.log_std.detach() + 0.05
     ppo = PPO(policy, cfg, torch.device("cpu"))
-    ppo._allocate(flat, size)
-    wanted_terms = ppo._gradients(flat, order, old_log_std)
+    wanted_terms = ppo._sample_gradients(flat, order, old_log_std)
     wanted = gradients(policy)
 
     native = NativeGradients(cfg, policy)
@@ -103,8 +102,7 @@ def test_the_critic_may_see_something_else(mirrors: tuple, symmetry: str) -> Non
     flat = samples(ActorCritic(48, 48, 12, PolicyConfig())) | {"critic_obs": critic_obs}
     ppo = PPO(policy, PPOConfig(), torch.device("cpu"))
     order, log_std = torch.randperm(S)[:300], policy.log_std.detach()
-    ppo._allocate(flat, 300)
-    wanted_terms, wanted = ppo._gradients(flat, order, log_std), gradients(policy)
+    wanted_terms, wanted = ppo._sample_gradients(flat, order, log_std), gradients(policy)
     native = NativeGradients(PPOConfig(), policy)
     native.begin(flat)
     torch.testing.assert_close(native(order, log_std), wanted_terms, rtol=1e-4, atol=1e-5)

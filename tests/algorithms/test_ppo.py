@@ -91,7 +91,7 @@ def test_time_outs_are_bootstrapped_with_the_value_they_ended_in() -> None:
     final = torch.arange(4 * NUM_OBS, dtype=torch.float32).view(4, NUM_OBS)
     truncated = torch.tensor([False, True, False, True])
     fallen = torch.tensor([True, False, False, False])
-    rollout.add_outcome(0, torch.ones(4), fallen, truncated, final)
+    rollout.add_outcome(rollout.row(0), torch.ones(4), fallen, truncated, final)
     surplus = rollout.bootstrap(rollout.final_obs.sum(-1), 0.5)
     expected = torch.ones(4) + 0.5 * truncated * final.sum(1)
     torch.testing.assert_close(rollout.rewards[0], expected)
@@ -104,7 +104,7 @@ def test_surplus_time_outs_use_the_value_before_and_are_counted() -> None:
     rollout = RolloutBuffer(1, robots, NUM_OBS, None, A, "cpu")
     assert rollout.slots == 64
     everyone = torch.ones(robots, dtype=torch.bool)
-    rollout.add_outcome(0, torch.zeros(robots), ~everyone, everyone, torch.zeros(robots, NUM_OBS))
+    rollout.add_outcome(rollout.row(0), torch.zeros(robots), ~everyone, everyone, torch.zeros(robots, NUM_OBS))
     rollout.values.fill_(3.0)
     surplus = rollout.bootstrap(torch.full((1, 64), 7.0), 1.0)
     assert surplus == robots - 64

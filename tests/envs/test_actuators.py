@@ -107,7 +107,7 @@ def test_each_robot_has_its_own_delay_and_a_new_one_when_it_starts_again() -> No
     before, mask = delay.clone(), torch.arange(64) < 32
     env.step(random_actions(env, 1)[0])
     assert (env.actuator.history[:, 0] != env.default_joint_pos).any()
-    env.actuator.reset(mask)
+    env.actuator.reset(mask, env._draws.uniform)
     assert torch.equal(delay[~mask], before[~mask]) and not torch.equal(delay[mask], before[mask])
     assert (env.actuator.history[mask] == env.default_joint_pos).all()
     assert (env.actuator.history[~mask, 0] != env.default_joint_pos).any()
