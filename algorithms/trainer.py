@@ -19,7 +19,7 @@ from algorithms.config import LearnerConfig
 from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
-from native.launch import Graphs, fused
+from native.launch import Graphs, fused, prepare
 
 Observations = dict[str, Tensor]
 
@@ -103,6 +103,7 @@ class Trainer:
         self.evaluation: dict[str, float] = {}
         """The last evaluation."""
         self.best_score = math.inf
+        prepare(env.device)
         torch.manual_seed(seed)
         self.policy = make_policy(env, cfg)
         self.average = copy.deepcopy(self.policy) if cfg.average_decay else None

@@ -33,7 +33,7 @@ class CpuStepper:
     def __call__(
         self, substeps: int, solver: Solver, num_threads: int, delayed: bool = False, placed: bool = False
     ) -> None:
-        """Advance all robots; with 0 substeps only foot positions and velocities are computed. See `Arguments.set`."""
+        """Advance all robots, see `Arguments.set`; 0 substeps only compute positions and velocities of feet."""
         call = self._arguments
         call.set(substeps, solver, delayed, placed)
         threads = min(num_threads, self._blocks)

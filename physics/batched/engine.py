@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from native import build
+from native.launch import fused
 from physics.batched.cpu import CpuStepper, cpu_source
 from physics.batched.cuda import CudaStepper, find_device, limb_threads
 from physics.batched.derived import InverseWeights
@@ -221,6 +222,11 @@ class BatchedEngine:
         self._refresh_feet()
 
     # ------------------------------------------------------------------ interface
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Let torch.compile make few kernels of what is done around the step's own code."""
+        self._stage = fused(self._stage, backend)  # type: ignore[method-assign]
+        self._stage_velocity = fused(self._stage_velocity, backend)  # type: ignore[method-assign]
 
     def step(
         self,
