@@ -7,7 +7,7 @@ ARGS ?=
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup train test test-slow check format bench
+.PHONY: help setup train test test-slow test-gpu check format bench
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -28,6 +28,9 @@ test: setup ## run the tests, the slow ones left out
 
 test-slow: setup ## run the slow tests
 	@$(PY) -m pytest -q -m slow
+
+test-gpu: setup ## run the tests that need a GPU
+	@$(PY) -m pytest -q -m gpu
 
 check: setup ## check format, lint and types
 	@$(PY) -m ruff format --check .

@@ -1,6 +1,7 @@
 """Physics engines behind one interface, all built from the same `mujoco.MjModel`."""
 
 from physics.batched import BatchedEngine, NoCompiler, NoCuda, UnsupportedModel
+from physics.device import choose_device
 from physics.engine import Engine
 from physics.mujoco_engine import MujocoEngine
 from physics.scene import Actuation, build_scene
@@ -58,5 +59,6 @@ __all__ = [
     "MujocoEngine",
     "UnsupportedModel",
     "build_scene",
+    "choose_device",
     "make_engine",
 ]

@@ -46,8 +46,8 @@ class RunConfig:
     """Folder of the task's runs; empty for the task's name."""
     log_dir: str = "logs"
     """Folder of all experiments."""
-    device: str = "cpu"
-    """Where the tensors live: cpu, cuda or cuda:N."""
+    device: str = "auto"
+    """Where the tensors live: cpu, cuda, cuda:N, or auto for the GPU if there is one that can be used."""
     engine: str = "auto"
     """Physics engine."""
     num_threads: int = 0

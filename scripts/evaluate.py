@@ -26,6 +26,7 @@ from envs.command_test import COMMANDS, CommandResult, command_test
 from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.terrain_test import AXES, PAPER, Cell, check_shapes, success_test
+from physics import choose_device
 from scripts.config import parse_flags
 from scripts.runs import Run, RunFlags, command, load_policy, open_flags, set_threads
 from viewers.bars import plot_evaluation, plot_success
@@ -71,6 +72,8 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_flags(flags)
+    run.cfg.device, why = choose_device(flags.device, flags.engine, run.cfg.env.robot)
+    print(f"device {run.cfg.device} ({why})", flush=True)
     run.cfg.env.terrain.cell = flags.cell or run.cfg.env.terrain.cell
     if flags.terrain or flags.commands:
         if flags.terrain:

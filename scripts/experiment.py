@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from algorithms.checkpoint import available
 from envs.terrain_test import PAPER, check_shapes
+from physics import choose_device
 from scripts.config import parse_flags
 from scripts.experiment_report import write_report
 from scripts.experiment_results import read_test
@@ -49,7 +50,7 @@ class Flags:
     batch: int = BATCH
     """batch: samples an update, robots x steps."""
     device: str = ""
-    """cpu, cuda or cuda:N; empty for the experiment's own."""
+    """auto, cpu, cuda or cuda:N; empty for the experiment's own, which is auto unless it says otherwise."""
     jobs: int = 0
     """Runs at a time; 0 for as many as the cores allow, or one on a GPU."""
     threads: int = 1
@@ -156,8 +157,10 @@ def run_all(experiment: Experiment, runs: list[StudyRun], folder: Path, flags: F
         ValueError: another program is at work in the folder.
     """
     samples = sum(r.cfg.num_envs * r.cfg.agent.ppo.num_steps * r.cfg.max_iterations for r in runs)
+    device, why = choose_device(runs[0].cfg.device, runs[0].cfg.engine, runs[0].cfg.env.robot)
     jobs = min(flags.jobs or default_jobs(runs, flags.threads), len(runs))
     print(f"experiment {experiment.name}: {len(runs)} runs, {samples / 1e6:,.1f} M samples in all")
+    print(f"device     {device} ({why})")
     print(f"folder     {folder}, {jobs} runs at a time, {flags.threads} threads each", flush=True)
     with locked(folder) as lock:
         programs = Programs(lock.fileno())
@@ -183,7 +186,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def default_jobs(runs: list[StudyRun], threads: int) -> int:
     """Runs at a time that keep the cores busy; one if a GPU does the work."""
-    if any(run.cfg.device != "cpu" for run in runs):
+    if any(choose_device(run.cfg.device, run.cfg.engine)[0] != "cpu" for run in runs):
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // threads)
@@ -241,7 +244,8 @@ def test_command(run: StudyRun, flags: Flags) -> list[str]:
     args += ["--load_run", str(run.folder), "--checkpoint", str(last), "--commands"]
     if run.cfg.env.terrain.type != "plane":
         args += ["--terrain", "--shapes", *flags.shapes]
-    return [*args, "--robots", str(flags.robots), "--num_threads", str(flags.threads)]
+    args += ["--robots", str(flags.robots), "--num_threads", str(flags.threads)]
+    return [*args, "--device", run.cfg.device]
 
 
 if __name__ == "__main__":

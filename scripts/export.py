@@ -81,7 +81,7 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         raise ValueError(
             f"a policy for env.actuator {cfg.actuator} cannot be exported: policy.json describes joint targets"
         )
-    policy = load_policy(run, env)
+    policy = load_policy(run, env).to("cpu")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -16,6 +16,7 @@ import torch
 from algorithms import Actor
 from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
+from physics import choose_device
 from scripts.config import parse_flags
 from scripts.runs import RunFlags, command, load_policy, open_flags, set_threads
 from viewers.offscreen import NoOpenGLError
@@ -81,6 +82,9 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_flags(flags)
+    device, why = "cpu", "enough for a few robots"
+    if flags.device != "auto":
+        device, why = choose_device(flags.device, robot=run.cfg.env.robot)
     on_map = run.cfg.env.terrain.type != "plane" or flags.shape or flags.difficulty is not None
     shape, difficulty = flags.shape or "stairs_up", 0.5 if flags.difficulty is None else flags.difficulty
     script = command_script(flags, TERRAIN_SCRIPT if on_map else DEFAULT_SCRIPT)
@@ -90,12 +94,13 @@ def main() -> int:
         cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty = "tile", shape, difficulty
     else:
         cfg.init.base_position = 0.0  # the video puts the robots side by side
-    env = LeggedEnv(cfg, flags.num_envs, "auto", "cpu", threads, flags.seed)
-    policy = load_policy(run, env).to("cpu")
+    env = LeggedEnv(cfg, flags.num_envs, "auto", device, threads, flags.seed)
+    policy = load_policy(run, env)
     recording = record(env, Actor(policy), commands, flags.seed)
     iteration = run.content["iteration"]
     name = f"play_{iteration}_{shape}_{difficulty:g}" if on_map else f"play_{iteration}"
-    print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})", flush=True)
+    print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})")
+    print(f"device {device} ({why})", flush=True)
     if flags.video:
         path = run.folder / "videos" / f"{name}.mp4"
         start = time.perf_counter()

@@ -24,18 +24,21 @@ class Flags:
     """Folder of all experiments."""
     eval_envs: int = 512
     """Robots of the evaluation."""
+    device: str = "auto"
+    """Of all commands, see scripts/train.py."""
 
 
 def main() -> int:
     """Run the commands one after another; flags not known here go to scripts/train.py."""
     flags, train_flags = peek(Flags())
     start = time.time()
-    if status := _run("train.py", "--log_dir", flags.log_dir, *train_flags):
+    device = ["--device", flags.device]
+    if status := _run("train.py", "--log_dir", flags.log_dir, *device, *train_flags):
         return status
     folder = trained_since(start, Path(flags.log_dir))
     if not folder:
         return 0  # --check
-    where = ["--load_run", str(folder)]
+    where = ["--load_run", str(folder), *device]
     if status := _run("evaluate.py", *where, "--num_envs", str(flags.eval_envs)):
         return status
     curves = folder / "plots" / "training.png"

@@ -14,6 +14,8 @@ import torch
 from algorithms.config import LearnerConfig, PolicyConfig
 from envs.legged_env import LeggedEnv
 from envs.rsl_rl import RslRlVecEnv
+from physics import choose_device
+from scripts import memory
 from scripts.config import RunConfig, save_config
 from scripts.runs import create_run_folder
 
@@ -147,11 +149,10 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
         ValueError: something that rsl_rl cannot do.
     """
     check_supported(cfg.agent)
-    env = RslRlVecEnv(
-        LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, cfg.device, threads, cfg.seed), seed=cfg.seed
-    )
+    device, _ = choose_device(cfg.device, cfg.engine, cfg.env.robot)
+    env = RslRlVecEnv(LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, device, threads, cfg.seed), seed=cfg.seed)
     if cfg.check:
-        return _check(cfg, env)
+        return _check(cfg, env, device)
     folder = create_run_folder(
         dataclasses.replace(cfg, experiment_name=cfg.experiment_name or f"{cfg.task}_rsl_rl")
     )
@@ -171,7 +172,7 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
     return 0
 
 
-def _check(cfg: RunConfig, env: RslRlVecEnv) -> int:
+def _check(cfg: RunConfig, env: RslRlVecEnv, device: str) -> int:
     """Two iterations, the second of them timed."""
     runner = make_runner(env, cfg.agent, cfg.seed, None)
     runner.learn(1)
@@ -180,5 +181,6 @@ def _check(cfg: RunConfig, env: RslRlVecEnv) -> int:
     seconds = time.perf_counter() - start
     samples = cfg.agent.ppo.num_steps * cfg.num_envs
     print(f"iteration  {seconds:.2f} s, {samples / seconds:.0f} env-steps/s")
+    print(f"memory     {memory.report(cfg, device)}")
     print(f"expected   {seconds * cfg.max_iterations / 60:.1f} min for {cfg.max_iterations} iterations")
     return 0

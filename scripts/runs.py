@@ -20,8 +20,10 @@ from algorithms.networks import ActorCritic
 from algorithms.trainer import BEST, NonFiniteError, make_policy
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks, get_task
+from physics import choose_device
 from robots.config import nearest
 from scripts.config import RunConfig, load_config
+from scripts.memory import is_out_of_memory
 
 
 @dataclass
@@ -40,8 +42,8 @@ class RunFlags:
     """Folder of all experiments."""
     experiment_name: str = ""
     """Folder in it whose runs are looked through; empty for all."""
-    device: str = ""
-    """cpu, cuda or cuda:N; empty for the one it was trained on."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto: whatever it was trained on, it goes on with what is here."""
 
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
@@ -214,8 +216,7 @@ def open_flags(flags: RunFlags) -> Run:
             )
         folder = str(POLICIES / flags.policy)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
-    run.cfg.device = flags.device or run.cfg.device
-    check_device(run.cfg.device)
+    run.cfg.device = flags.device
     return run
 
 
@@ -240,6 +241,26 @@ def _readable(damaged: Path) -> str:
     return ""
 
 
+def move_checkpoint(content: dict[str, Any], device: str, seed: int) -> bool:
+    """Make a training's checkpoint one of this kind of device, in place; returns whether it was of another kind.
+
+    Random numbers of a GPU cannot be continued on a CPU, nor the other way around: they start anew, from a seed that
+    no part of the run had.
+
+    Raises:
+        ValueError: it holds weights alone, as those in policies/ do.
+    """
+    if "ppo" not in content:
+        raise ValueError("this checkpoint holds weights alone: it can be played and evaluated, not resumed")
+    for group in content["ppo"]["optimizer"]["param_groups"]:
+        group["capturable"] = device != "cpu"
+    fresh = torch.Generator(device).manual_seed(seed + content["iteration"]).get_state()
+    moved = len(fresh) != len(content["generator"])
+    if moved:
+        content["generator"] = content["env"]["generator"] = fresh
+    return moved
+
+
 def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
     """What a run made (the average, if it kept one), for inference; ValueError if it does not fit `env`."""
     policy = make_policy(env, run.cfg.agent)
@@ -260,21 +281,21 @@ def set_threads(num_threads: int) -> int:
 
 def check_device(device: str) -> None:
     """ValueError with one sentence if a device cannot be used here."""
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise ValueError(
-            f"unknown device {device!r}; choose cpu, cuda or cuda:N.{nearest(device, ['cpu', 'cuda'])}"
-        )
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {device!r} was asked for, but torch finds no CUDA device here; use --device cpu"
-        )
+    choose_device(device)
 
 
 def command(main: Callable[[], int | None]) -> None:
-    """Run a command: bad input, a failed file or lasting non-finite numbers end in one sentence and status 2."""
+    """Run a command: bad input, a failed file, lasting non-finite numbers or no memory left end in one sentence.
+
+    The exit status is then 2.
+    """
     try:
         sys.exit(main() or 0)
     except (ValueError, OSError, NonFiniteError) as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sentence = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sentence = "out of memory; give fewer robots"
+    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -50,7 +50,7 @@ def main() -> int:
     kept = {key: run.content[key] for key in KEPT}
     checkpoint.save(folder / BEST, kept | {"policy": weights, "average": None})
     # where it was trained is nobody's business
-    anywhere = replace(run.cfg, log_dir="logs", run_name="", num_threads=0, device="cpu")
+    anywhere = replace(run.cfg, log_dir="logs", run_name="", num_threads=0, device="auto")
     save_config(anywhere, folder / "config.yaml")
     figures: dict[str, Any] = {
         "task": run.cfg.task,

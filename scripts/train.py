@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import resource
 import shlex
 import sys
 import textwrap
@@ -23,18 +22,20 @@ from algorithms.checkpoint import available
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks
+from physics import choose_device
 from robots import ROBOTS
+from scripts import memory
 from scripts.config import RunConfig, changes, load_config, parse, peek, save_config, to_plain
 from scripts.progress import CurriculumLog, ProgressLog
 from scripts.runs import (
     RunFlags,
-    check_device,
     checkpoint_path,
     command,
     create_run_folder,
     find_run,
     load_checkpoint,
     locked,
+    move_checkpoint,
     set_aside,
     set_threads,
     shipped,
@@ -44,9 +45,6 @@ from terrains.shapes import SHAPES
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
-BYTES_PER_ROBOT = 60_000
-"""Memory of one robot (engine state, rollout of 24 steps, terms), measured with the mujoco engine."""
-
 LEVELS_INTERVAL = 10
 """Iterations between rows of `curriculum.csv`."""
 
@@ -79,25 +77,31 @@ def run(lock: ExitStack) -> int:
     cfg = resume_config(folder) if folder else parse()
     validate(cfg)
     threads = set_threads(cfg.num_threads)
+    device, why = choose_device(cfg.device, cfg.engine, cfg.env.robot)
+    print(f"device     {device} ({why})", flush=True)
+    lock.enter_context(memory.explained(cfg, device))
     state = None
     if folder:
         lock.enter_context(locked(folder))
         # a folder with a configuration and no checkpoint yet is a run that has not begun
         if flags.checkpoint >= 0 or available(folder):
-            state = load_checkpoint(checkpoint_path(folder, flags.checkpoint), cfg.task, cfg.device)
+            state = load_checkpoint(checkpoint_path(folder, flags.checkpoint), cfg.task, device)
     if cfg.learner == "rsl_rl":
         from scripts.rsl_rl_runner import train_rsl_rl
 
         return train_rsl_rl(cfg, threads)
-    env = LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, cfg.device, threads, cfg.seed)
+    env = LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, device, threads, cfg.seed)
     metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
+    metadata["device"] = f"{device} ({why})"
     if cfg.check:
-        return check(cfg, env, threads)
+        return check(cfg, env, threads, device)
     if not folder:
         folder = create_run_folder(cfg)
         lock.enter_context(locked(folder))
-    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, threads))
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, device, threads))
     if state:
+        if move_checkpoint(state, device, cfg.seed):
+            print("the checkpoint is from another kind of device: random numbers start anew")
         trainer.load_state_dict(state)
         if aside := set_aside(folder, trainer.iteration):
             print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
@@ -129,12 +133,14 @@ def run(lock: ExitStack) -> int:
     return 0
 
 
-def make_evaluator(cfg: RunConfig, threads: int) -> Callable[[ActorCritic], dict[str, float]] | None:
+def make_evaluator(
+    cfg: RunConfig, device: str, threads: int
+) -> Callable[[ActorCritic], dict[str, float]] | None:
     """A short evaluation in an environment of its own, the same every time."""
     if cfg.agent.eval_envs < 1:
         return None
     env_cfg = evaluation_config(copy.deepcopy(cfg.env), cfg.agent.eval_seconds)
-    env = LeggedEnv(env_cfg, cfg.agent.eval_envs, cfg.engine, cfg.device, threads, cfg.seed)
+    env = LeggedEnv(env_cfg, cfg.agent.eval_envs, cfg.engine, device, threads, cfg.seed)
 
     def run(policy: ActorCritic) -> dict[str, float]:
         # Commands change twice as often as in scripts/evaluate.py, since reversals are what makes robots fall, and
@@ -146,10 +152,17 @@ def make_evaluator(cfg: RunConfig, threads: int) -> Callable[[ActorCritic], dict
 
 
 def resume_config(folder: Path) -> RunConfig:
-    """The saved configuration with the flags that may change on resume; everything else must stay."""
+    """The saved configuration with the flags that may change on resume; everything else must stay.
+
+    The run goes on where it was, or by `--device auto` on a machine that lacks the device it was given.
+    """
     saved = replace(load_config(folder / "config.yaml"), sim_device="", rl_device="")
     if saved.learner == "rsl_rl":
         raise ValueError(f"run {folder} is rsl_rl's; --resume continues runs of --learner trot only")
+    try:
+        choose_device(saved.device, saved.engine)
+    except ValueError:
+        saved.device = "auto"
     cfg = parse(default=saved)
     changed = changes(to_plain(saved), to_plain(cfg)).keys() - APPLIED - ACCEPTED
     if changed:
@@ -162,7 +175,6 @@ def resume_config(folder: Path) -> RunConfig:
 
 def validate(cfg: RunConfig) -> None:
     """Refuse what cannot work before anything long starts; ValueError with one sentence."""
-    check_device(cfg.device)
     if cfg.num_envs < 1:
         raise ValueError(f"--num_envs must be at least 1, not {cfg.num_envs}")
     if cfg.max_iterations < 1:
@@ -182,12 +194,8 @@ def validate(cfg: RunConfig) -> None:
             f"{cfg.num_envs} robots cannot make {cfg.agent.ppo.num_mini_batches} mini-batches of whole sequences, "
             "as a recurrent policy needs them; raise --num_envs"
         )
-    need, have = cfg.num_envs * BYTES_PER_ROBOT, _memory()
-    if cfg.device == "cpu" and need > have:
-        raise ValueError(
-            f"--num_envs {cfg.num_envs} needs about {need / 2**30:.0f} GiB, this machine has "
-            f"{have / 2**30:.0f} GiB: at most {have // BYTES_PER_ROBOT} robots fit"
-        )
+    device, _ = choose_device(cfg.device, cfg.engine, cfg.env.robot)
+    memory.check_memory(cfg, device)
 
 
 def show_choices() -> int:
@@ -206,32 +214,26 @@ def show_choices() -> int:
     return 0
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, done: int) -> None:
     """Say what is about to happen."""
     samples = (cfg.max_iterations - done) * cfg.agent.ppo.num_steps * cfg.num_envs
     print(f"task       {cfg.task} (recipe {cfg.recipe})")
     print(f"engine     {env.engine_choice}, {threads} threads")
-    print(f"device     {cfg.device}")
     print(f"robots     {cfg.num_envs}")
     print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
     print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)
 
 
-def check(cfg: RunConfig, env: LeggedEnv, threads: int) -> int:
+def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str) -> int:
     """One rollout and one update; prints memory and expected time."""
     trainer = Trainer(env, cfg.agent, None, cfg.seed)
     env.reset(seed=cfg.seed)
     trainer.iterate()
     numbers = trainer.iterate()
     seconds = numbers["Perf/collection_time"] + numbers["Perf/learning_time"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"task       {cfg.task} (recipe {cfg.recipe})\nengine     {env.engine_choice}, {threads} threads")
     print(f"iteration  {seconds:.2f} s, {numbers['Perf/total_fps']:.0f} env-steps/s")
-    print(f"memory     {peak:.2f} GiB")
+    print(f"memory     {memory.report(cfg, device)}")
     print(f"expected   {seconds * cfg.max_iterations / 60:.1f} min for {cfg.max_iterations} iterations")
     return 0
 

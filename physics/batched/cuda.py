@@ -1,14 +1,14 @@
 """Compiles the generated code for a GPU with NVRTC and calls it there.
 
 The code that runs is that of the CPU with other scalars: a robot is a thread, or one thread a limb (see
-native/cuda.h). NVRTC and the driver are reached through NVIDIA's own Python packages, the extra `gpu`.
-
-Not yet run on a GPU: it is compiled for several architectures, and tests run the kernel on emulated threads.
+native/cuda.h). NVRTC and the driver are reached through NVIDIA's own Python packages: cuda-bindings, which finds the
+NVRTC that came with torch. Bindings and NVRTC of CUDA 12 and 13 go together in any combination.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import tempfile
@@ -44,10 +44,51 @@ def find_device(name: str) -> torch.device:
         raise NoCuda(f"device {name!r} was asked for, but torch finds no CUDA device here; use --device cpu")
     index = torch.cuda.current_device() if device.index is None else device.index
     if index >= torch.cuda.device_count():
-        raise NoCuda(
-            f"device {name!r} was asked for, but this machine has {torch.cuda.device_count()} of them"
+        count = torch.cuda.device_count()
+        devices = (
+            "one CUDA device, cuda:0" if count == 1 else f"{count} CUDA devices, cuda:0 to cuda:{count - 1}"
         )
+        raise NoCuda(f"device {name!r} was asked for, but torch finds {devices}")
     return torch.device("cuda", index)
+
+
+def check_compiler(device: torch.device) -> None:
+    """NoCuda with one sentence if code for a CUDA device cannot be compiled here, or its driver refuses it."""
+    if reason := _obstacle(device):
+        raise NoCuda(reason)
+
+
+@functools.cache
+def _obstacle(device: torch.device) -> str:
+    """What keeps an empty kernel from being compiled and loaded (0.1 s), empty if nothing does."""
+    try:
+        torch.cuda.synchronize(device)  # where nothing was done before, this makes the driver's context
+        code, _ = compile_cuda('extern "C" __global__ void step() {}', architecture_of(device))
+        load(code, device, "step")
+    except NoCuda as error:
+        return str(error)
+    return ""
+
+
+def architecture_of(device: torch.device) -> str:
+    """NVRTC's name of a CUDA device's architecture, like sm_90."""
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+def load(code: bytes, device: torch.device, *names: str) -> list[Any]:
+    """Kernels of machine code by name, on a CUDA device; NoCuda if the driver refuses it."""
+    driver, nvrtc = _packages()
+    with torch.cuda.device(device):
+        error, module = driver.cuModuleLoadData(code)
+        if error:
+            known, version = _value(driver.cuDriverGetVersion()), _value(nvrtc.nvrtcVersion())
+            raise NoCuda(
+                f"the GPU's driver, which knows CUDA {known // 1000}.{known % 1000 // 10}, refuses code of NVRTC "
+                f"{'.'.join(map(str, version))} ({error.name}): update the driver, or install torch and NVRTC "
+                "for its CUDA"
+            )
+        return [_value(driver.cuModuleGetFunction(module, name.encode())) for name in names]
 
 
 def limb_threads(model: RobotModel) -> int:
@@ -131,38 +172,34 @@ class CudaStepper:
         self._blocks = -(-arrays["base"].shape[1] * threads // BLOCK)
         # cuLaunchKernel copies what these point to
         self._pointers = (ctypes.c_void_p * 2)(ctypes.addressof(call.arrays), ctypes.addressof(call.solver))
-        major, minor = torch.cuda.get_device_capability(self._device)
-        code = build(cuda_source(generated, threads), f"sm_{major}{minor}")
-        with torch.cuda.device(self._device):
-            error, module = self._driver.cuModuleLoadData(code)
-            if error:
-                raise NoCuda(
-                    f"the GPU's driver refuses NVRTC's code ({error.name}): the CUDA version of cuda-bindings "
-                    f"and NVRTC must not be newer than the driver's, which nvidia-smi prints"
-                )
-            self._kernel = _value(self._driver.cuModuleGetFunction(module, b"step"))
+        code = build(cuda_source(generated, threads), architecture_of(self._device))
+        self._step, self._place = load(code, self._device, "step", "place")
 
-    def __call__(self, substeps: int, solver: Solver, num_threads: int, delayed: bool) -> None:
+    def __call__(
+        self, substeps: int, solver: Solver, num_threads: int, delayed: bool = False, placed: bool = False
+    ) -> None:
         """See `CpuStepper`; `num_threads` has no meaning here."""
-        self._arguments.set(substeps, solver, delayed)
+        self._arguments.set(substeps, solver, delayed, placed)
         stream = self._driver.CUstream(torch.cuda.current_stream(self._device).cuda_stream)
         with torch.cuda.device(self._device):
             grid, block = (self._blocks, 1, 1), (BLOCK, 1, 1)
             arguments = ctypes.addressof(self._pointers)
-            _value(self._driver.cuLaunchKernel(self._kernel, *grid, *block, 0, stream, arguments, 0))
+            kernel = self._step if substeps else self._place
+            _value(self._driver.cuLaunchKernel(kernel, *grid, *block, 0, stream, arguments, 0))
 
 
 def _packages() -> tuple[Any, Any]:
-    """NVIDIA's bindings of the driver and of NVRTC."""
+    """NVIDIA's bindings of the driver and of NVRTC; NoCuda names the package that is missing."""
+    why = "engine 'batched' compiles for the GPU with NVIDIA's packages, and"
     try:
         from cuda.bindings import driver, nvrtc
-
+    except ImportError as error:
+        raise NoCuda(f"{why} cuda-bindings is missing: pip install cuda-bindings") from error
+    try:
         _value(nvrtc.nvrtcVersion())
-    except (ImportError, RuntimeError) as error:  # no package, or no library that it finds
-        raise NoCuda(
-            "engine 'batched' compiles for the GPU with NVIDIA's packages cuda-bindings and nvidia-cuda-nvrtc, "
-            "and one of them is missing: pip install -e '.[gpu]'"
-        ) from error
+    except RuntimeError as error:  # no library that it finds
+        suffix = "-cu12" if (torch.version.cuda or "").startswith("12.") else ""
+        raise NoCuda(f"{why} NVRTC is missing: pip install nvidia-cuda-nvrtc{suffix}") from error
     return driver, nvrtc
 
 

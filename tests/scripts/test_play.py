@@ -80,7 +80,7 @@ def test_switches(log_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         == 0
     )
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and lines[-1].startswith("lin_vel_error=")
+    assert len(lines) == 3 and lines[-1].startswith("lin_vel_error=")
 
 
 def test_terrain_is_for_every_policy_and_in_the_files_names(

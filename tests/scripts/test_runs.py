@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from algorithms import checkpoint
 from scripts import quickstart, train
 from scripts.config import default_config, load_config, save_config
-from scripts.runs import POLICIES, RunFlags, find_run, load_checkpoint, locked
+from scripts.runs import POLICIES, RunFlags, find_run, load_checkpoint, locked, move_checkpoint, open_flags
 
 
 def make_run(folder: Path, task: str, learner: str = "trot") -> Path:
@@ -119,6 +120,45 @@ def test_a_saved_configuration_is_no_change(name: str, monkeypatch: pytest.Monke
     assert train.resume_config(POLICIES / name) == load_config(POLICIES / name / "config.yaml")
 
 
+@pytest.mark.parametrize(
+    ("saved", "flags", "device"),
+    [
+        ("auto", "", "auto"),
+        ("cpu", "", "cpu"),
+        ("cuda:1", "", "auto"),  # such a GPU is not here
+        ("cuda:1", "--device cpu", "cpu"),
+        ("cpu", "--device auto", "auto"),
+    ],
+)
+def test_a_run_goes_on_where_there_is_no_gpu(
+    saved: str, flags: str, device: str, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = logs / "mine" / "2030-01-03_00-00-00"
+    save_config(replace(load_config(folder / "config.yaml"), device=saved), folder / "config.yaml")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--resume", *flags.split()])
+    assert train.resume_config(folder).device == device
+    assert open_flags(RunFlags(load_run=str(folder))).cfg.device == "auto"
+
+
+def test_a_checkpoint_moves_to_another_kind_of_device() -> None:
+    def content(generator: torch.Tensor) -> dict[str, Any]:
+        optimizer = {"param_groups": [{"capturable": True}]}
+        ppo, env = {"optimizer": optimizer}, {"generator": generator.clone()}
+        return {"iteration": 7, "ppo": ppo, "env": env, "generator": generator}
+
+    gpu = content(torch.zeros(16, dtype=torch.uint8))
+    assert move_checkpoint(gpu, "cpu", seed=1)
+    assert not gpu["ppo"]["optimizer"]["param_groups"][0]["capturable"]
+    assert torch.equal(gpu["generator"], torch.Generator().manual_seed(8).get_state())
+    assert torch.equal(gpu["env"]["generator"], gpu["generator"])
+    own = torch.Generator().manual_seed(3).get_state()
+    cpu = content(own)
+    assert not move_checkpoint(cpu, "cpu", seed=1) and cpu["generator"] is own
+    with pytest.raises(ValueError, match="weights alone"):
+        move_checkpoint({"policy": {}}, "cpu", seed=1)
+
+
 def test_two_programs_do_not_train_in_one_folder(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", "--resume", "--log_dir", str(logs)])
     with (
@@ -166,8 +206,10 @@ def test_the_quick_start_follows_the_run_that_was_trained(
         os.utime(path, (1, 1))
     monkeypatch.setattr(quickstart, "_run", run)
     monkeypatch.setattr(
-        sys, "argv", f"quickstart.py --task go2 --log-dir {logs} --experiment_name new".split()
+        sys, "argv", f"quickstart.py --task go2 --device cpu --log-dir {logs} --experiment_name new".split()
     )
     assert quickstart.main() == 1
-    assert calls[0] == ("train.py", "--log_dir", str(logs), "--task", "go2", "--experiment_name", "new")
-    assert calls[1][:3] == ("evaluate.py", "--load_run", str(logs / "new" / "2029-01-01_00-00-00"))
+    flags = ("--device", "cpu", "--task", "go2", "--experiment_name", "new")
+    assert calls[0] == ("train.py", "--log_dir", str(logs), *flags)
+    where = ("--load_run", str(logs / "new" / "2029-01-01_00-00-00"), "--device", "cpu")
+    assert calls[1][:5] == ("evaluate.py", *where)

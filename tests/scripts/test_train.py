@@ -52,12 +52,16 @@ def test_it_says_what_it_is_about_to_do(tmp_path: Path) -> None:
     result = train(*SMALL, "--log_dir", str(tmp_path))
     for word in ("task", "engine", "device", "robots", "samples", "run folder", "batched"):
         assert word in result.stdout
+    device = "cuda (" if torch.cuda.is_available() else "cpu (no CUDA device)"
+    assert result.stdout.startswith(f"device     {device}")
+    (path,) = tmp_path.glob("*/*/config.yaml")
+    assert load_config(path).device == "auto", "it goes on wherever it is"
 
 
 def test_check_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
     result = train(*SMALL, "--check", "--log_dir", str(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert "memory" in result.stdout and "expected" in result.stdout
+    assert "memory" in result.stdout and "predicted" in result.stdout and "expected" in result.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -127,6 +131,7 @@ def test_bad_input_is_one_sentence_and_a_failure(tmp_path: Path, flags: list[str
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_cuda_is_refused(tmp_path: Path) -> None:
     result = train("--device", "cuda", "--log_dir", str(tmp_path))
+    assert len(result.stderr.splitlines()) == 1
     assert result.returncode == 2 and "no CUDA device" in result.stderr
 
 
