@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 
 from envs.legged_env import LeggedEnv
+from native.launch import WARM_UP, Graphs
 
 TASK = "anymal_c_flat"
+CAPTURED = WARM_UP + 1
+"""Calls after which a GPU replays a graph: it launches two kernel by kernel, and captures the third."""
 Results = dict[str, float | int | bool | str]
 
 
@@ -27,15 +30,50 @@ class Options:
     """Threads of torch and of the physics."""
     engine: str = "auto"
     """Physics engine."""
+    device: str = "cpu"
+    """Where the tensors live."""
     folder: Path = Path("logs/benchmarks")
     """Where curves and plots go."""
 
 
+class NotInstalled(RuntimeError):
+    """A package that is only compared with is missing."""
+
+
+def wait() -> None:
+    """Wait until a GPU that is in use has done its work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def seconds(call: Callable[[], Any]) -> float:
-    """Duration of a call, s."""
+    """Duration of a call and of the work that it gave a GPU, s."""
+    wait()
     start = time.perf_counter()
     call()
+    wait()
     return time.perf_counter() - start
+
+
+def capture(call: Callable[[], Any], device: torch.device, *generators: torch.Generator) -> Callable[[], Any]:
+    """A call as one CUDA graph, so that its time is the GPU's and not that of launching; on a CPU just the call.
+
+    Args:
+        call: what to capture.
+        device: where it computes.
+        generators: on the device, that it draws from.
+
+    Raises:
+        RuntimeError: it cannot be captured.
+    """
+    graphs = Graphs(device, generators)
+    replay = graphs(call)
+    if graphs.on:
+        for _ in range(CAPTURED):
+            replay()
+        if not replay.captured:
+            raise RuntimeError("it cannot be captured in a CUDA graph")
+    return replay
 
 
 def interleave(calls: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -76,8 +114,10 @@ class Watch:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method."""
         self.calls.append((args, kwargs))
+        wait()
         start = time.perf_counter()
         result = self.method(*args, **kwargs)
+        wait()
         self.seconds += time.perf_counter() - start
         return result
 

@@ -87,7 +87,9 @@ class CountedEnv(LeggedEnv):
 
 def train_ours(env: CountedEnv, cfg: RunConfig, seed: int, iterations: int) -> None:
     """Train with this project's PPO."""
-    Trainer(env, cfg.agent, None, seed).train(iterations, lambda iteration, numbers: None)
+    # the environment counts in Python, which a replayed graph would pass over
+    trainer = Trainer(env, cfg.agent, None, seed, graphs=False)
+    trainer.train(iterations, lambda iteration, numbers: None)
 
 
 def train_theirs(env: CountedEnv, cfg: RunConfig, seed: int, iterations: int) -> None:
@@ -210,6 +212,6 @@ class LearningBenchmark:
         cfg.agent = overlay(cfg.agent, self.agent, "agent")
         num_steps = cfg.agent.ppo.num_steps
         iterations = max(1, self.samples // (num_steps * self.num_envs))
-        env = CountedEnv(cfg.env, self.num_envs, options.engine, num_threads=options.threads, seed=seed)
+        env = CountedEnv(cfg.env, self.num_envs, options.engine, options.device, options.threads, seed)
         LEARNERS[learner](env, cfg, seed, iterations)
         return env.curve(learner, seed, num_steps)

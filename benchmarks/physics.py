@@ -41,22 +41,25 @@ class Robots:
     def __init__(self, engine: Engine, ground: Ground, targets: str):
         """Spread them over the ground."""
         robot = get_task(TASK).recipe("reference").env().robot
-        n, random = engine.num_envs, torch.Generator().manual_seed(0)
+        n, device, random = engine.num_envs, engine.device, torch.Generator().manual_seed(0)
         self.engine, self.random_targets = engine, targets == "random"
-        self.stance = torch.tensor([match(robot.default_joint_pos, name) for name in engine.joint_names])
+        stance = [match(robot.default_joint_pos, name) for name in engine.joint_names]
+        self.stance = torch.tensor(stance, device=device)
         self.gait = Gait(n, self.stance, step_dt=4 * engine.timestep)
         self.random = random
-        self.pos = torch.zeros(n, 3)
+        pos = torch.zeros(n, 3)
         if isinstance(ground, HeightField):
-            self.pos[:, :2] = (torch.rand(n, 2, generator=random) - 0.5) * 0.8 * SIZE
-            self.pos[:, 2] = torch.as_tensor(ground.height_at(self.pos[:, :2].numpy()))
-        self.pos[:, 2] += robot.init_height
-        self.place(torch.ones(n, dtype=torch.bool))
+            pos[:, :2] = (torch.rand(n, 2, generator=random) - 0.5) * 0.8 * SIZE
+            pos[:, 2] = torch.as_tensor(ground.height_at(pos[:, :2].numpy()))
+        pos[:, 2] += robot.init_height
+        self.pos = pos.to(device)
+        self.place(torch.ones(n, dtype=torch.bool, device=device))
 
     def place(self, mask: Tensor) -> None:
         """Stand robots up where they began."""
         n = self.engine.num_envs
-        still, quat = torch.zeros(n, 3), torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(n, 4)
+        still = torch.zeros_like(self.pos)
+        quat = torch.tensor([1.0, 0.0, 0.0, 0.0], device=still.device).expand(n, 4)
         stance = self.stance.expand(n, -1)
         self.engine.write_state(mask, self.pos, quat, still, still, stance, torch.zeros_like(stance))
 
@@ -64,17 +67,21 @@ class Robots:
         """One policy step of four substeps; returns its duration, s."""
         if self.random_targets:
             noise = torch.randn(self.engine.joint_pos.shape, generator=self.random)
-            targets = self.stance + 0.5 * noise
+            targets = self.stance + 0.5 * noise.to(self.stance.device)
         else:
             targets = self.gait.targets()
         duration = seconds(lambda: self.engine.step(targets, 4))
-        self.place(self.engine.base_quat[:, 1:3].square().sum(1) > 0.25)  # tilted by more than 60 degrees
+        self.stand_up()
         return duration
+
+    def stand_up(self) -> None:
+        """Place those that are tilted by more than 60 degrees."""
+        self.place(self.engine.base_quat[:, 1:3].square().sum(1) > 0.25)
 
 
 @dataclass(frozen=True)
 class PhysicsBenchmark:
-    """Physics steps per second, batched and mujoco in turn."""
+    """Physics steps per second, batched and mujoco in turn; mujoco always on the CPU."""
 
     suite: ClassVar[str] = "physics"
     ground: Literal["plane", "rough", "steps"]
@@ -99,7 +106,14 @@ class PhysicsBenchmark:
         n, threads = self.num_envs, options.threads
 
         def batched(on: Ground) -> Engine:
-            return BatchedEngine(robot, on, n, num_threads=threads, instruction_set=self.instruction_set)
+            return BatchedEngine(
+                robot,
+                on,
+                n,
+                num_threads=threads,
+                instruction_set=self.instruction_set,
+                device=options.device,
+            )
 
         grounds: dict[str, tuple[Engine, Ground]] = {
             "batched": (batched(ground), ground),

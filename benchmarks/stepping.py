@@ -18,7 +18,7 @@ def walking_env(
 ) -> tuple[LeggedEnv, EnvGait]:
     """An environment (by default the flat task's) whose robots trot, each at its own phase."""
     cfg = cfg or get_task(TASK).recipe("reference").env()
-    env = LeggedEnv(cfg, num_envs, options.engine, num_threads=options.threads)
+    env = LeggedEnv(cfg, num_envs, options.engine, options.device, options.threads)
     env.reset(seed=1)
     gait = EnvGait(env)
     for _ in range(warmup):

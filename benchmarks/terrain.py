@@ -82,10 +82,12 @@ class ScanBenchmark:
     def run(self, options: Options) -> Results:
         """Measure."""
         cfg = all_levels().env
-        env, gait = walking_env(self.num_envs, self.warmup, replace(options, engine=self.engine), cfg)
+        device = "cpu" if self.engine == "mujoco" else options.device
+        options = replace(options, engine=self.engine, device=device)
+        env, gait = walking_env(self.num_envs, self.warmup, options, cfg)
         physics = Watch(env.engine, "step")
-        everyone = torch.ones(self.num_envs, dtype=torch.bool)
-        out = torch.zeros(self.num_envs, cfg.scan.shape[0] * cfg.scan.shape[1])
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=env.device)
+        out = torch.zeros(self.num_envs, cfg.scan.shape[0] * cfg.scan.shape[1], device=env.device)
 
         def step() -> float:
             physics.clear()

@@ -8,16 +8,37 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from algorithms import Trainer
-from benchmarks.common import TASK, Options, Results, Watch, interleave, ratio, seconds
+from benchmarks.common import CAPTURED, TASK, Options, Results, Watch, interleave, ratio, seconds
 from envs.legged_env import LeggedEnv
 from scripts.config import RunConfig, default_config
 
 
-def make_trainer(cfg: RunConfig, num_envs: int, options: Options) -> tuple[Trainer, LeggedEnv]:
-    """A trainer that is ready to iterate, and its environment."""
-    env = LeggedEnv(cfg.env, num_envs, options.engine, num_threads=options.threads)
+def make_trainer(
+    cfg: RunConfig, num_envs: int, options: Options, graphs: bool = True, compiled: bool = False
+) -> tuple[Trainer, LeggedEnv]:
+    """A trainer that is ready to iterate, and its environment.
+
+    Args:
+        cfg: the run.
+        num_envs: robots.
+        options: threads, engine and device.
+        graphs: on a GPU, replay graphs; or else launch every kernel.
+        compiled: fuse what torch.compile can.
+    """
+    env = LeggedEnv(cfg.env, num_envs, options.engine, options.device, options.threads)
     env.reset(seed=cfg.seed)
-    return Trainer(env, cfg.agent, None, cfg.seed), env
+    trainer = Trainer(env, cfg.agent, None, cfg.seed, graphs=graphs)
+    if compiled:
+        env.compile()
+        trainer.compile()
+    return trainer, env
+
+
+def warm_up(trainer: Trainer) -> None:
+    """Iterate until a GPU replays graphs; on a CPU do nothing."""
+    if trainer.graphs.on:
+        for _ in range(CAPTURED):
+            trainer.iterate()
 
 
 def compare_iterations(
@@ -26,6 +47,8 @@ def compare_iterations(
     """Durations of training iterations of two configurations, made in turn, and how many times as long the first's
     take."""
     trainers = [make_trainer(cfg, num_envs, options) for cfg in (changed, plain)]
+    for trainer, _ in trainers:
+        warm_up(trainer)
     calls = {
         name: partial(seconds, trainer.iterate)
         for name, (trainer, _) in zip(("changed", "plain"), trainers, strict=True)
@@ -44,7 +67,8 @@ class TrainBenchmark:
     """Samples per second of training, and the shares of its parts.
 
     physics: the engine's steps; terms: the rest of the environment (observations, rewards, resets); inference:
-    the rest of the rollout (policy, values, advantages, storage); update: PPO.
+    the rest of the rollout (policy, values, advantages, storage); update: PPO. A GPU launches every kernel here, so
+    that the parts can be told apart: the suite `gpu` measures training with graphs.
     """
 
     suite: ClassVar[str] = "train"
@@ -66,7 +90,7 @@ class TrainBenchmark:
     def run(self, options: Options) -> Results:
         """Measure."""
         cfg = default_config(self.task, self.recipe)
-        trainer, env = make_trainer(cfg, self.num_envs, options)
+        trainer, env = make_trainer(cfg, self.num_envs, options, graphs=False)
         for _ in range(self.warmup):
             trainer.iterate()
         physics, step = Watch(env.engine, "step"), Watch(env, "step")

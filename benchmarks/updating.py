@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -16,10 +17,11 @@ from algorithms.mlp import MLP
 from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
-from benchmarks.common import Options, Results, interleave, ratio, seconds
+from benchmarks.common import Options, Results, capture, interleave, ratio, seconds
 from scripts.rsl_rl_runner import algorithm_config, model_config
 
 NUM_OBS, NUM_ACTIONS = 48, 12
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -44,20 +46,19 @@ class Samples:
 @torch.no_grad()
 def synthesise(policy: ActorCritic, num_steps: int, num_envs: int, seed: int = 0) -> Samples:
     """Samples on the policy: its own means and values at random observations, random advantages."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, device = torch.Generator().manual_seed(seed), policy.log_std.device
     shape = (num_steps, num_envs)
-    obs = torch.randn(*shape, NUM_OBS, generator=generator)
+    obs = torch.randn(*shape, NUM_OBS, generator=generator).to(device)
     means, std = policy.mean(obs), policy.log_std.exp()
-    actions = means + torch.randn(means.shape, generator=generator) * std
-    advantages = torch.randn(shape, generator=generator)
+    actions = means + torch.randn(means.shape, generator=generator).to(device) * std
+    advantages = torch.randn(shape, generator=generator).to(device)
     log_probs = log_prob(actions, means, policy.log_std)
     return Samples(obs, actions, means, std, log_probs, policy.value(obs), advantages)
 
 
-def make_ours(agent: LearnerConfig, num_envs: int) -> tuple[PPO, RolloutBuffer]:
+def make_ours(agent: LearnerConfig, num_envs: int, device: torch.device = CPU) -> tuple[PPO, RolloutBuffer]:
     """Our PPO and an empty rollout."""
-    device = torch.device("cpu")
-    policy = ActorCritic(NUM_OBS, NUM_OBS, NUM_ACTIONS, agent.policy)
+    policy = ActorCritic(NUM_OBS, NUM_OBS, NUM_ACTIONS, agent.policy).to(device)
     rollout = RolloutBuffer(agent.ppo.num_steps, num_envs, NUM_OBS, None, NUM_ACTIONS, device)
     return PPO(policy, agent.ppo, device), rollout
 
@@ -68,22 +69,22 @@ def fill_ours(rollout: RolloutBuffer, samples: Samples) -> None:
         getattr(rollout, name).copy_(getattr(samples, name))
 
 
-def make_rsl_rl(agent: LearnerConfig, num_envs: int) -> Any:
+def make_rsl_rl(agent: LearnerConfig, num_envs: int, device: torch.device = CPU) -> Any:
     """rsl_rl's PPO with the same networks and hyper-parameters, and an empty storage."""
     from rsl_rl.algorithms import PPO as RslRlPPO
     from rsl_rl.models import MLPModel
     from rsl_rl.storage import RolloutStorage
 
-    obs = TensorDict({"policy": torch.zeros(num_envs, NUM_OBS)}, [num_envs])
+    obs = TensorDict({"policy": torch.zeros(num_envs, NUM_OBS, device=device)}, [num_envs], device=device)
     groups = {"actor": ["policy"], "critic": ["policy"]}
     actor_cfg, critic_cfg = model_config(agent.policy, True), model_config(agent.policy, False)
     algorithm_cfg = algorithm_config(agent)
     for cfg in (actor_cfg, critic_cfg, algorithm_cfg):
         del cfg["class_name"]
-    actor = MLPModel(obs, groups, "actor", NUM_ACTIONS, **actor_cfg)
-    critic = MLPModel(obs, groups, "critic", 1, **critic_cfg)
-    storage = RolloutStorage("rl", num_envs, agent.ppo.num_steps, obs, [NUM_ACTIONS])
-    return RslRlPPO(actor, critic, storage, **algorithm_cfg)
+    actor = MLPModel(obs, groups, "actor", NUM_ACTIONS, **actor_cfg).to(device)
+    critic = MLPModel(obs, groups, "critic", 1, **critic_cfg).to(device)
+    storage = RolloutStorage("rl", num_envs, agent.ppo.num_steps, obs, [NUM_ACTIONS], str(device))
+    return RslRlPPO(actor, critic, storage, device=str(device), **algorithm_cfg)
 
 
 def fill_rsl_rl(algorithm: Any, samples: Samples) -> None:
@@ -143,34 +144,58 @@ class UpdateBenchmark:
 
     def run(self, options: Options) -> Results:
         """Measure."""
-        torch.manual_seed(0)
-        policy_cfg = PolicyConfig(actor_hidden=self.hidden, critic_hidden=self.hidden)
-        agent = LearnerConfig(policy=policy_cfg, ppo=PPOConfig(num_steps=self.num_steps))
-        ours, rollout = make_ours(agent, self.num_envs)
-        theirs = make_rsl_rl(agent, self.num_envs)
-        copy_weights(ours.policy, theirs)
-        samples = synthesise(ours.policy, self.num_steps, self.num_envs)
-        start = {"ours": _snapshot(ours), "theirs": _snapshot(theirs)}
-        generator = torch.Generator().manual_seed(0)
+        return {"samples": self.samples} | compare_updates(
+            self.num_envs, self.num_steps, self.hidden, self.rounds, options
+        )
 
-        # Every update starts from the same weights and samples: none drifts away from the data.
-        def update_ours() -> float:
-            start["ours"]()
-            fill_ours(rollout, samples)
-            return seconds(lambda: ours.update(rollout, generator))
 
-        def update_theirs() -> float:
-            start["theirs"]()
-            fill_rsl_rl(theirs, samples)
-            return seconds(theirs.update)
+def compare_updates(
+    num_envs: int,
+    num_steps: int,
+    hidden: tuple[int, ...],
+    rounds: int,
+    options: Options,
+    compiled: bool = False,
+) -> Results:
+    """Durations of updates of ours and of rsl_rl's, made in turn; on a GPU ours is a graph, as in training."""
+    torch.manual_seed(0)
+    device = torch.device(options.device)
+    policy_cfg = PolicyConfig(actor_hidden=hidden, critic_hidden=hidden)
+    agent = LearnerConfig(policy=policy_cfg, ppo=PPOConfig(num_steps=num_steps))
+    ours, rollout = make_ours(agent, num_envs, device)
+    theirs = make_rsl_rl(agent, num_envs, device)
+    if compiled:
+        ours.compile()
+    copy_weights(ours.policy, theirs)
+    samples = synthesise(ours.policy, num_steps, num_envs)
+    start = {"ours": _snapshot(ours), "theirs": _snapshot(theirs)}
+    generator = torch.Generator(device)
+    generator.manual_seed(0)
 
-        times = interleave({"ours": update_ours, "rsl_rl": update_theirs}, self.rounds)
-        return {
-            "samples": self.samples,
-            "ours_s": statistics.median(times["ours"]),
-            "rsl_rl_s": statistics.median(times["rsl_rl"]),
-            **ratio(times["ours"], times["rsl_rl"]),
-        }
+    # Every update starts from the same weights and samples: none drifts away from the data.
+    def timed_ours(update: Callable[[], Any]) -> float:
+        start["ours"]()
+        fill_ours(rollout, samples)
+        return seconds(update)
+
+    def timed_theirs() -> float:
+        start["theirs"]()
+        fill_rsl_rl(theirs, samples)
+        return seconds(theirs.update)
+
+    def update() -> None:
+        ours.update(rollout, generator)
+
+    fill_ours(rollout, samples)
+    calls: dict[str, Callable[[], float]] = {
+        "ours": partial(timed_ours, capture(update, device, generator)),
+        "rsl_rl": timed_theirs,
+    }
+    if device.type == "cuda":
+        calls["ours_launched"] = partial(timed_ours, update)
+    times = interleave(calls, rounds)
+    medians: Results = {f"{name}_s": statistics.median(values) for name, values in times.items()}
+    return medians | ratio(times["ours"], times["rsl_rl"])
 
 
 def _snapshot(algorithm: Any) -> Callable[[], None]:

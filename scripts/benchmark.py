@@ -1,8 +1,12 @@
-"""Measure the speed: `python scripts/benchmark.py [--suite NAME] [--json FILE] [--num_threads 2] [--quick]`."""
+"""Measure the speed: `python scripts/benchmark.py [--suite NAME] [--json FILE] [--num_threads 2] [--quick]`.
+
+On an NVIDIA GPU: `python scripts/benchmark.py --suite gpu [--only physics train]`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import json
 import os
@@ -10,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,9 +30,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import Options, Results
+from benchmarks.common import NotInstalled, Options, Results
 from benchmarks.learning import LearningBenchmark
-from benchmarks.suites import BENCHMARKS, SLOW, SUITES, Benchmark
+from benchmarks.scaling import draw
+from benchmarks.suites import BENCHMARKS, SECTIONS, SLOW, SUITES, Benchmark
+from physics import choose_device
 from robots.config import nearest
 from scripts.config import parse_flags
 from scripts.runs import command, set_threads
@@ -40,13 +47,19 @@ class BenchmarkConfig:
     """Run declared benchmarks; figures are comparable within one run only, so quote ratios."""
 
     suite: str = ""
-    """physics, engine, env, update, train, terrain or learning (half an hour); empty for all but learning."""
+    """physics, engine, env, update, train, terrain, learning (half an hour) or gpu (eight minutes on one); empty for
+    all but the last two."""
+    only: tuple[str, ...] = ()
+    """Parts of the suite gpu: physics, env, train, launches, update, transfer, flat_target, rough_target, compile,
+    warp; none for all."""
     json: str = ""
     """File that JSON lines are appended to; empty for logs/benchmarks/<suite>.jsonl, or none with --quick."""
     num_threads: int = 2
     """Threads of torch and of the physics, 0 for one per core."""
     engine: str = "auto"
     """Physics engine."""
+    device: str = "auto"
+    """Where the tensors live: cpu, cuda or cuda:N; auto for a GPU where there is one that can be used."""
     quick: bool = False
     """Tiny sizes that only show that the benchmarks run."""
     samples: int = 2_500_000
@@ -56,25 +69,67 @@ class BenchmarkConfig:
 def main() -> int:
     """Run, print and record; returns the exit status."""
     cfg = parse_flags(BenchmarkConfig())
+    device = find_device(cfg)
     chosen = select(cfg)
     threads = set_threads(cfg.num_threads)
-    options = Options(threads=threads, engine=cfg.engine, folder=results_folder(cfg))
-    machine = describe_machine()
+    options = Options(threads, cfg.engine, device, results_folder(cfg))
+    machine = describe_machine(device)
     print(
-        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f}, {threads} threads",
+        f"{machine.get('gpu', machine['cpu'])}, {machine['cores']} cores, load {machine['load']:.1f}, "
+        f"{threads} threads",
         flush=True,
     )
+    failed = 0
     for kind, group in itertools.groupby(chosen, type):
         benchmarks = list(group)
-        suite = benchmarks[0].suite
-        columns = []
+        suite, columns = benchmarks[0].suite, []
         print(f"\n{suite}: {summary(kind)}", flush=True)
         for benchmark in benchmarks:
-            results = benchmark.run(options)
+            try:
+                results = benchmark.run(options)
+            except Exception as error:
+                if suite != "gpu":
+                    raise
+                # machines with a GPU are rare: what else there is to measure is not given up
+                reason = str(error).strip().split("\n")[0]
+                print(f"  {line(parameters(benchmark))}: {type(error).__name__}: {reason}", flush=True)
+                if not isinstance(error, NotInstalled):
+                    failed += 1
+                    traceback.print_exc(limit=-4)
+                continue
+            finally:
+                release()
+            if suite == "gpu":
+                print(f"  {line(parameters(benchmark))}: {line(results)}", flush=True)
             columns.append(parameters(benchmark) | results)
             write(record(benchmark, results, cfg, threads, machine), json_path(cfg, suite))
-        Console().print(table(columns))
-    return 0
+        if columns:
+            print_table(columns)
+    path = json_path(cfg, "gpu")
+    if path and path.is_file() and cfg.suite == "gpu":
+        draw(path, path.with_suffix(".png"))
+    if failed:
+        print(f"\n{failed} of {len(chosen)} parts gave no figures, see their lines")
+    return int(failed > 0)
+
+
+def find_device(cfg: BenchmarkConfig) -> str:
+    """The device to measure; ValueError where there is none that fits."""
+    device, why = choose_device(cfg.device, cfg.engine)
+    if cfg.suite == "gpu" and device == "cpu" and not cfg.quick:
+        raise ValueError(
+            f"the suite gpu needs an NVIDIA GPU ({why}); with --quick --device cpu it only shows that it runs"
+        )
+    return device
+
+
+def release() -> None:
+    """Give back the memory of what was measured, and forget what was compiled: torch keeps eight versions only."""
+    gc.collect()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def select(cfg: BenchmarkConfig) -> list[Benchmark]:
@@ -83,6 +138,12 @@ def select(cfg: BenchmarkConfig) -> list[Benchmark]:
         raise ValueError(
             f"unknown suite {cfg.suite!r}; choose from {', '.join(SUITES)}.{nearest(cfg.suite, SUITES)}"
         )
+    if cfg.only and cfg.suite != "gpu":
+        raise ValueError("--only names parts of one suite: give --suite gpu with it")
+    for part in cfg.only:
+        if part not in SECTIONS:
+            known = ", ".join(SECTIONS)
+            raise ValueError(f"no part {part!r}; choose from {known}.{nearest(part, SECTIONS)}")
     if cfg.num_threads < 0:
         raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
     if cfg.samples < 1:
@@ -92,7 +153,11 @@ def select(cfg: BenchmarkConfig) -> list[Benchmark]:
     chosen = [
         dataclasses.replace(b, samples=cfg.samples) if isinstance(b, LearningBenchmark) else b for b in chosen
     ]
-    return [benchmark.quick() for benchmark in chosen] if cfg.quick else chosen
+    if cfg.only:
+        chosen = [benchmark for benchmark in chosen if getattr(benchmark, "section", "") in cfg.only]
+    if cfg.quick:  # what differs in size only is run once
+        chosen = list(dict.fromkeys(benchmark.quick() for benchmark in chosen))
+    return chosen
 
 
 def json_path(cfg: BenchmarkConfig, suite: str) -> Path | None:
@@ -138,9 +203,18 @@ def record(
     }
 
 
-def describe_machine() -> dict[str, Any]:
-    """CPU model, cores, load average of the last minute, versions and git commit."""
-    return {
+def describe_machine(device: str = "cpu") -> dict[str, Any]:
+    """CPU model, cores, load average of the last minute, versions and git commit; of a GPU name, driver and CUDA."""
+    gpu = {}
+    if torch.device(device).type == "cuda":
+        gpu = {
+            "gpu": torch.cuda.get_device_name(device),
+            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").split(
+                "\n"
+            )[0],
+            "cuda": torch.version.cuda,
+        }
+    return gpu | {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
@@ -162,19 +236,47 @@ def _cpu_model() -> str:
 
 def _commit() -> str:
     """Short hash of the commit, with + where tracked files differ from it; empty outside a repository."""
-    outputs = []
-    for args in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no")):
-        try:
-            done = subprocess.run(("git", *args), cwd=ROOT, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-        outputs.append(done.stdout.strip())
-    return outputs[0] + ("+" if outputs[1] else "")
+    commit = _output("git", "rev-parse", "--short=12", "HEAD")
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no")
+    return commit + ("+" if commit and changed else "")
+
+
+def _output(*args: str) -> str:
+    """What a program prints, empty where it fails."""
+    try:
+        return subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def summary(kind: type) -> str:
     """First sentence of a class's docstring."""
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+
+
+def line(values: dict[str, Any]) -> str:
+    """Parameters or figures on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {_cell(value)}" for name, value in values.items())
+
+
+MANY = 5
+"""More benchmarks of one kind than these are shown one a row."""
+
+
+def print_table(columns: list[dict[str, Any]]) -> None:
+    """Print parameters and figures of benchmarks of one kind, one a column, or one a row where they are many."""
+    console = Console()
+    if len(columns) <= MANY:
+        console.print(table(columns))
+        return
+    names = list(columns[0])
+    drawn = Table(*(name.replace("_", " ") for name in names))
+    for column in columns:
+        drawn.add_row(*(_cell(column[name]) for name in names))
+    for each in drawn.columns:
+        each.justify = "right"
+    console.width = max(console.width, 200)
+    console.print(drawn)
 
 
 def table(columns: list[dict[str, Any]]) -> Table:

@@ -7,13 +7,16 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 
 from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
-from benchmarks.common import EnvGait, Options, Watch, interleave, ratio
+from benchmarks.common import EnvGait, NotInstalled, Options, Results, Watch, interleave, ratio
+from benchmarks.gpu_rivals import GpuUpdateBenchmark, TransferBenchmark
 from benchmarks.learning import CountedEnv, LearningBenchmark, Point, compare, final_reward
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark, paired_step, walking_env
 from benchmarks.suites import BENCHMARKS, SLOW, SUITES
@@ -28,6 +31,7 @@ from benchmarks.updating import (
     synthesise,
 )
 from envs.tasks import get_task
+from scripts import benchmark as command
 from scripts.benchmark import BenchmarkConfig, describe_machine, json_path, results_folder, select
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,7 +208,7 @@ def test_benchmarks_run(
 
 
 def test_declared_benchmarks_are_those_the_project_quotes() -> None:
-    assert SUITES == ("physics", "engine", "env", "update", "train", "terrain", "learning")
+    assert SUITES == ("physics", "engine", "env", "update", "train", "terrain", "learning", "gpu")
     updates = [b for b in BENCHMARKS if isinstance(b, UpdateBenchmark)]
     assert {b.samples for b in updates} == {24_576, 98_304}
     assert {b.hidden for b in updates} == {(128, 64, 32), (512, 256, 128)}
@@ -249,7 +253,68 @@ def test_command_prints_a_table_and_appends_json_lines(tmp_path: Path) -> None:
         assert {"cpu", "cores", "torch", "mujoco", "commit"} <= set(line["machine"])
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the suite gpu that fails, or is not there, or works."""
+
+    suite: ClassVar[str] = "gpu"
+    section: ClassVar[str] = "physics"
+    num_envs: int
+    error: type[Exception] | None = None
+
+    def quick(self) -> Part:
+        """Nothing is smaller."""
+        return self
+
+    def run(self, options: Options) -> Results:
+        """Fail or not."""
+        if self.error:
+            raise self.error("out of memory")
+        return {"device": options.device}
+
+
+def run_parts(parts: list[Part], path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The command's status with these parts."""
+    monkeypatch.setattr(command, "BENCHMARKS", parts)
+    flags = ["--suite", "gpu", "--quick", "--device", "cpu", "--json", str(path), "--num_threads", "1"]
+    monkeypatch.setattr("sys.argv", ["benchmark.py", *flags])
+    return command.main()
+
+
+def test_a_part_that_fails_does_not_lose_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gpu.jsonl"
+    assert run_parts([Part(1, RuntimeError), Part(2)], path, monkeypatch) == 1
+    assert [json.loads(line)["parameters"]["num_envs"] for line in path.read_text().splitlines()] == [2]
+    assert "RuntimeError: out of memory" in capsys.readouterr().out
+    assert run_parts([Part(1, NotInstalled), Part(2)], path, monkeypatch) == 0, "nothing is wrong"
+
+
+def test_parts_of_the_gpu_suite_are_chosen(tmp_path: Path) -> None:
+    chosen = select(BenchmarkConfig(suite="gpu", only=("update", "transfer")))
+    assert [type(b) for b in chosen] == [GpuUpdateBenchmark, TransferBenchmark]
+    path = tmp_path / "gpu.jsonl"
+    flags = ("--suite", "gpu", "--only", "physics", "update", "--quick", "--device", "cpu")
+    result = benchmark(*flags, "--json", str(path))
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["benchmark"] for line in lines} == {"GpuPhysicsBenchmark", "GpuUpdateBenchmark"}
+    assert path.with_suffix(".png").stat().st_size > 1000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_gpu_suite_says_that_it_needs_one() -> None:
+    result = benchmark("--suite", "gpu")
+    assert result.returncode == 2 and "needs an NVIDIA GPU" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_bad_values_get_one_sentence() -> None:
+    with pytest.raises(ValueError, match="no part 'phsics'.* Did you mean physics"):
+        select(BenchmarkConfig(suite="gpu", only=("phsics",)))
+    with pytest.raises(ValueError, match="give --suite gpu"):
+        select(BenchmarkConfig(only=("physics",)))
     with pytest.raises(ValueError, match="unknown suite 'udpate'"):
         select(BenchmarkConfig(suite="udpate"))
     with pytest.raises(ValueError, match="--num_threads must not be negative"):

@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from physics import scene
+from physics import MujocoEngine, scene
 from physics.batched import cuda
 from physics.batched.cuda import CudaStepper, NoCuda, compile_cuda, cuda_source, find_device, limb_threads
 from physics.batched.engine import BatchedEngine
 from robots import ANYMAL_C, RobotConfig
 from robots.config import match
 from terrains.ground import Ground, HeightField, Plane
+from tests.gpu import GPU_MARKS, needs_gpu
 from tests.physics.batched.cuda_emulation import Driver, generated, move_to_host, use_host
 from tests.physics.batched.random_robots import Design, Link, make_robot
 
@@ -34,8 +35,6 @@ GROUNDS: dict[str, Ground] = {
         np.random.default_rng(0).uniform(0.0, 0.06, (120, 120)).astype(np.float32), 0.1
     ),
 }
-
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def make(ground: str = "plane", num_envs: int = 40, robot: RobotConfig = ANYMAL_C, **kwargs) -> BatchedEngine:
@@ -221,6 +220,43 @@ def test_these_tests_see_mistakes(mistake: str, host, monkeypatch: pytest.Monkey
             assert_same_step([cpu, other])
 
 
+# ---------------------------------------------------------------------- robots that cannot be held
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU_MARKS)])
+def test_robots_that_are_lost_are_lost_in_mujoco_too(device: str) -> None:
+    """Thrown out of the ground that they start in, some spin up until numbers are not finite.
+
+    From where each was three policy steps before, MuJoCo loses it too. It may take one step more: numbers of 64
+    bits last longer.
+    """
+    n, last = 1024, 3
+    engine = make("field", n, device=device)
+    place([engine], spread=0.3, height=-0.3)
+    parts = LIVE[:6]
+    states, targets = [], []
+    lost_at = torch.full((n,), -1)
+    for i in range(50):
+        states.append([getattr(engine, name).cpu().clone() for name in parts])
+        targets.append(stance(engine) + 0.3 * noise(n, 12, seed=i))
+        step([engine], targets[-1])
+        lost_at[engine.bad.cpu() & (lost_at < 0)] = i
+    rows = (lost_at >= last).nonzero().squeeze(1)
+    assert len(rows) > 50
+    start = lost_at[rows] - last + 1
+
+    mujoco = MujocoEngine(ANYMAL_C, GROUNDS["field"], len(rows), num_threads=2)
+    state = [torch.stack(part)[start, rows] for part in zip(*states, strict=True)]
+    mujoco.write_state(torch.ones(len(rows), dtype=torch.bool), *state)
+    lost = torch.zeros(len(rows), dtype=torch.bool)
+    for i in range(last + 1):
+        if i == last:
+            assert lost.float().mean() > 0.6  # in the very same step
+        mujoco.step(torch.stack(targets)[(start + i).clamp(max=49), rows], 4)
+        lost |= mujoco.bad
+    assert lost.all()
+
+
 # ---------------------------------------------------------------------- without packages, without a device
 
 
@@ -384,7 +420,7 @@ def test_gpu_is_not_waited_for() -> None:
 @needs_gpu
 def test_gpu_keeps_many_robots_finite() -> None:
     engine = make("field", 65536, device="cuda")
-    place([engine], spread=0.3, height=0.2)
+    place([engine], spread=0.3, height=0.9)  # above the ground: it would throw out those that start in it
     targets = stance(engine).to(engine.device)
     for i in range(50):
         random = torch.randn(
