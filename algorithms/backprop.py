@@ -10,36 +10,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from algorithms.mlp import MLP
-
 Layers = list[tuple[Tensor, Tensor]]
 """Weight [outputs, inputs] and bias [outputs] of each layer, see `MLP.tensors`."""
 
-CACHED_VALUES = 2**19
-"""Activations of a chunk, all hidden layers together: 2 MiB, about a core's second-level cache."""
 
+def pair(first: Layers, second: Layers) -> Layers:
+    """Two networks of the same hidden widths as one: weights [2, outputs, inputs], biases [2, outputs].
 
-def chunk_size(networks: tuple[MLP, ...], batch: int, device: torch.device) -> int:
-    """Samples of a chunk: all on a GPU, as many as fit into the cache on a CPU."""
-    if device.type != "cpu":
-        return batch
-    width = max(sum(len(bias) for _, bias in network.tensors()) for network in networks)
-    return min(batch, max(128, CACHED_VALUES // width // 128 * 128))
+    A GPU runs both in the time of one. The second's outputs are filled up to the first's number.
+    """
+    missing = len(first[-1][1]) - len(second[-1][1])
+    weight, bias = second[-1]
+    second = [*second[:-1], (functional.pad(weight, (0, 0, 0, missing)), functional.pad(bias, (0, missing)))]
+    return [
+        (torch.stack(weights), torch.stack(biases))
+        for (weights, biases) in (zip(*layer, strict=True) for layer in zip(first, second, strict=True))
+    ]
 
 
 def forward(layers: Layers, x: Tensor) -> list[Tensor]:
-    """What each layer makes of [B, inputs], after its ELU; the last is the network's output [B, outputs]."""
+    """What each layer makes of [B, inputs], after its ELU; the last is the network's output [B, outputs].
+
+    Of a `pair`, the inputs may be the same for both, or [2, B, inputs]; outputs are [2, B, outputs].
+    """
     outputs: list[Tensor] = []
     for i, (weight, bias) in enumerate(layers):
-        x = functional.linear(x, weight, bias)
+        x = _linear(x, weight, bias)
         if i < len(layers) - 1:
             x = functional.elu(x)
         outputs.append(x)
     return outputs
 
 
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if weight.ndim == 2:
+        return functional.linear(x, weight, bias)
+    return torch.baddbmm(bias.unsqueeze(1), x.expand(2, -1, -1), weight.mT)
+
+
 def backward(layers: Layers, x: Tensor, outputs: list[Tensor], gradient: Tensor) -> Layers:
-    """Gradients by each layer's weight and bias.
+    """Gradients by each layer's weight, and by its sums before the ELU [B, outputs], see `by_bias`.
 
     Args:
         layers: as in `forward`.
@@ -49,9 +59,14 @@ def backward(layers: Layers, x: Tensor, outputs: list[Tensor], gradient: Tensor)
     """
     gradients: Layers = []
     for i in reversed(range(len(layers))):
-        into = outputs[i - 1] if i else x
-        gradients.append((gradient.t() @ into, gradient.sum(0)))
+        into = outputs[i - 1] if i else x.expand(*gradient.shape[:-1], -1)
+        gradients.append((gradient.mT @ into, gradient))
         if i:
             # an ELU's derivative from its result: 1 where positive, else result + 1
             gradient = (gradient @ layers[i][0]) * (into.clamp(max=0.0) + 1.0)
     return gradients[::-1]
+
+
+def by_bias(gradients: Layers) -> Layers:
+    """The same with gradients by the biases; all at once, since a GPU makes one kernel of sums that do not wait."""
+    return [(weight, sums.sum(-2)) for weight, sums in gradients]

@@ -210,12 +210,13 @@ class Actor:
         """Mean action of the next step, [N, O] -> [N, A]."""
         if self._hidden is None:
             self._hidden = obs.new_zeros(len(obs), self.policy.hidden_size)
-        (mean, _), self._hidden = self.policy(obs, self._hidden)
+        (mean, _), hidden = self.policy(obs, self._hidden)
+        self._hidden.copy_(hidden)
         return mean
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Forget the episodes of the robots in `mask` (bool, [N]), or of all."""
-        if mask is None or self._hidden is None:
+        if mask is None:
             self._hidden = None
-        else:
-            self._hidden = self._hidden.masked_fill(mask.unsqueeze(1), 0.0)
+        elif self._hidden is not None:
+            self._hidden.masked_fill_(mask.unsqueeze(1), 0.0)

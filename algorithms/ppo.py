@@ -9,8 +9,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from algorithms.backprop import Layers, backward, chunk_size, forward
+from algorithms.backprop import Layers, backward, by_bias, forward, pair
 from algorithms.config import PPOConfig
 from algorithms.memory import image
 from algorithms.native_update import native_gradients
@@ -72,7 +73,7 @@ def loss_gradients(
     # d(-surrogate)/d(log prob) is -gain where the unclipped branch is the smaller one, else zero
     weight = torch.where(gain <= clipped_gain, gain, 0.0) * -inverse_batch
     mean_gradient = z * inverse_std * weight.unsqueeze(1)
-    std_gradient = weight @ (z2 - 1.0) - cfg.entropy_coef
+    std_gradient = (weight.unsqueeze(1) * (z2 - 1.0)).sum(0) - cfg.entropy_coef
 
     error = value - returns
     if cfg.clip_value:
@@ -108,6 +109,7 @@ class PPO:
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.learning_rate, fused=True, capturable=device.type == "cuda"
         )
+        self._alike = policy.cfg.actor_hidden == policy.cfg.critic_hidden and policy.obs_normaliser is None
         by_sample = device.type == "cpu" and not policy.recurrent
         self._native = native_gradients(policy, cfg) if by_sample else None
 
@@ -118,9 +120,11 @@ class PPO:
             backend: of torch.compile.
         """
         if not self.policy.recurrent and not self._native:
-            self._gradients = fused(self._gradients, backend)  # type: ignore[method-assign]
+            self._passes = fused(self._passes, backend)  # type: ignore[method-assign]
+            self._fold = fused(self._fold, backend)  # type: ignore[method-assign]
         self._decide = fused(self._decide, backend)  # type: ignore[method-assign]
 
+    @torch.no_grad()
     def update(self, rollout: RolloutBuffer, generator: torch.Generator) -> dict[str, Tensor]:
         """One update; returns 0-d tensors for the log, of which `skipped` counts mini-batches left out."""
         cfg, policy = self.cfg, self.policy
@@ -174,6 +178,7 @@ class PPO:
             flat = {name: torch.cat((values, images[name])) for name, values in flat.items()}
         return flat
 
+    @torch.no_grad()
     def _sample_gradients(self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor) -> Tensor:
         """Gradients of a mini-batch into the parameters' `.grad`; returns surrogate loss, value loss and KL.
 
@@ -182,51 +187,60 @@ class PPO:
             order: indices of the mini-batch's samples.
             old_log_std: log standard deviation of the policy that acted.
         """
-        gradients, terms = self._gradients(flat, order, old_log_std)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+        by_layer, by_log_std, terms = self._passes(flat, order, old_log_std)
+        for parameter, gradient in zip(self.parameters, [by_log_std, *self._fold(by_layer)], strict=True):
             parameter.grad = gradient
         return terms
 
-    @torch.no_grad()
-    def _gradients(
+    def _passes(
         self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
-        """The same as a pure function: gradients of the parameters, in their order, and the three figures."""
+    ) -> tuple[Layers, Tensor, Tensor]:
+        """Forward, loss and backward: gradients of layers (see `_fold`) and by the log std, and the three figures."""
         policy = self.policy
-        log_std = policy.log_std.detach()
+        # not flat[...][order]: index_select copies whole rows, several times faster on a CPU
+        part = {name: values.index_select(0, order) for name, values in flat.items()}
+        obs = policy.normalise(part["obs"])
         actor, critic = policy.actor.tensors(), policy.critic.tensors()
-        rows = chunk_size((policy.actor, policy.critic), len(order), order.device)
-        parts = []
-        for index in order.split(rows):
-            share = len(index) / len(order)
-            # not flat[...][index]: index_select copies whole rows, several times faster on a CPU
-            part = {name: values.index_select(0, index) for name, values in flat.items()}
-            obs = policy.normalise(part["obs"])
-            critic_obs = policy.normalise_critic(part.pop("critic_obs", part["obs"]))
+        paired = self._alike and "critic_obs" not in part
+        if paired:
+            layers = pair(actor, critic)
+            outputs = forward(layers, obs)
+            mean, value = outputs[-1][0], outputs[-1][1, :, 0]
+        else:
+            critic_obs = policy.normalise_critic(part.get("critic_obs", part["obs"]))
             means, values = forward(actor, obs), forward(critic, critic_obs)
-            loss = loss_gradients(
-                self.cfg,
-                means[-1],
-                log_std,
-                values[-1].squeeze(1),
-                part["actions"],
-                part["means"],
-                old_log_std,
-                part["log_probs"],
-                part["values"],
-                part["advantages"],
-                part["returns"],
-            )
-            # the loss is a mean over its samples: chunks count by their share of the mini-batch
-            by_actor = backward(actor, obs, means, loss.mean * share)
-            by_critic = backward(critic, critic_obs, values, (loss.value * share).unsqueeze(1))
-            terms = torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
-            parts.append([*_flat(by_actor), *_flat(by_critic), loss.log_std * share, terms * share])
-        sums = [sum(tensors[1:], start=tensors[0]) for tensors in zip(*parts, strict=True)]
-        count = 2 * len(actor)
-        by_actor, by_critic = _pairs(sums[:count]), _pairs(sums[count:-2])
-        of_actor, of_critic = policy.actor.gradients(by_actor), policy.critic.gradients(by_critic)
-        return [sums[-2], *of_actor, *of_critic], sums[-1]
+            mean, value = means[-1], values[-1].squeeze(1)
+        loss = loss_gradients(
+            self.cfg,
+            mean,
+            policy.log_std.detach(),
+            value,
+            part["actions"],
+            part["means"],
+            old_log_std,
+            part["log_probs"],
+            part["values"],
+            part["advantages"],
+            part["returns"],
+        )
+        terms, by_value = (
+            torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl)),
+            loss.value.unsqueeze(1),
+        )
+        if paired:
+            by_value = functional.pad(by_value, (0, mean.shape[1] - 1))
+            return backward(layers, obs, outputs, torch.stack((loss.mean, by_value))), loss.log_std, terms
+        by_actor = backward(actor, obs, means, loss.mean)
+        return by_actor + backward(critic, critic_obs, values, by_value), loss.log_std, terms
+
+    def _fold(self, gradients: Layers) -> list[Tensor]:
+        """Gradients of the parameters of actor and critic, in their order, from `backward`'s of their layers."""
+        both, count = by_bias(gradients), len(self.policy.cfg.actor_hidden) + 1
+        by_actor, by_critic = both[:count], both[count:]
+        if not by_critic:  # a pair
+            by_actor, by_critic = ([(weight[i], bias[i]) for weight, bias in both] for i in range(2))
+            by_critic[-1] = by_critic[-1][0][:1], by_critic[-1][1][:1]
+        return self.policy.actor.gradients(by_actor) + self.policy.critic.gradients(by_critic)
 
     @torch.no_grad()
     def _sequence_gradients(self, rollout: RolloutBuffer, robots: Tensor, old_log_std: Tensor) -> Tensor:
@@ -268,7 +282,6 @@ class PPO:
         self.optimizer.step()
         self.policy.bound_std()
 
-    @torch.no_grad()
     def _decide(self, norms: Tensor, terms: Tensor, totals: Tensor) -> tuple[Tensor, Tensor]:
         """Adapt the learning rate and count; returns what to divide gradients by, and 1 if they are not finite."""
         cfg, kl, rate = self.cfg, terms[2], self.learning_rate
@@ -297,11 +310,3 @@ class PPO:
         self.desired_kl.copy_(state["desired_kl"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-
-
-def _flat(pairs: Layers) -> list[Tensor]:
-    return [tensor for pair in pairs for tensor in pair]
-
-
-def _pairs(tensors: list[Tensor]) -> Layers:
-    return list(zip(tensors[::2], tensors[1::2], strict=True))

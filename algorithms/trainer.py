@@ -153,7 +153,7 @@ class Trainer:
         Args:
             backend: of torch.compile.
         """
-        names = ["_record"] if self.policy.recurrent else ["_act", "_record", "evaluate_rollout"]
+        names = ["_record"] if self.policy.recurrent else ["_act", "_record", "_values"]
         for name in names:
             setattr(self, name, fused(getattr(self, name), backend))
         self.ppo.compile(backend)
@@ -185,7 +185,6 @@ class Trainer:
         self._actor_hidden.copy_(hidden)
         return self._average_log(names, torch.stack(log_sums))
 
-    @torch.no_grad()
     def _act(self, row: dict[str, Tensor], obs: Observations, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Choose and record actions; returns them, [N, A], and the actor's next hidden states."""
         row["obs"].copy_(obs["policy"])
@@ -198,7 +197,6 @@ class Trainer:
         row["log_probs"].copy_(log_prob(actions, mean, self.policy.log_std))
         return actions, hidden
 
-    @torch.no_grad()
     def _record(
         self,
         row: dict[str, Tensor],
@@ -234,6 +232,9 @@ class Trainer:
     @torch.no_grad()
     def evaluate_rollout(self) -> Tensor:
         """Values, time-out bootstrapping and advantages; returns the number of surplus time-outs."""
+        return self._values()
+
+    def _values(self) -> Tensor:
         rollout, policy, ppo = self.rollout, self.policy, self.cfg.ppo
         values, states = policy.value_sequence(rollout.critic_obs, rollout.critic_hidden, rollout.dones)
         rollout.values.copy_(values)

@@ -20,6 +20,7 @@ from envs.config import EnvConfig
 from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.terrain_test import wilson
+from native.launch import repeat
 from terrains.curriculum import Curriculum, Episodes
 
 SECONDS = 10.0
@@ -70,7 +71,7 @@ class Recorder(Curriculum):
         outcome = episodes.score(), episodes.tracked, episodes.fell.float()
         for kept, new in zip((self.score, self.tracked, self.fell), outcome, strict=True):
             kept.copy_(torch.where(first, new, kept))
-        self.waiting &= ~done
+        self.waiting.logical_and_(~done)
         return episodes.level
 
 
@@ -120,9 +121,13 @@ def command_test(
     command[:, 1:] *= torch.where(mirrored[one], -1.0, 1.0).unsqueeze(1)
     act = make_act(env)
     env.reset()
-    obs = env.set_commands(command.to(env.device))
-    for _ in range(env.max_episode_length):
-        obs, *_ = env.step(act(obs["policy"]))
+    env.set_commands(command.to(env.device))
+    repeat(
+        lambda: env.step(act(env.get_observations()["policy"])),
+        env.max_episode_length,
+        env.device,
+        env.generator,
+    )
     return [
         _result(name, *(kept[i * robots : (i + 1) * robots] for kept in _kept(recorder)))
         for i, name in enumerate(COMMANDS)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from envs.config import EnvConfig, RandomisationConfig
 from envs.legged_env import LeggedEnv
+from native.launch import repeat
 
 MOVING = 0.2  # m/s
 SETTLING = 1.0  # s
@@ -124,39 +125,43 @@ def evaluate(
     air = torch.zeros(n, feet, device=device)
     work, distance = torch.zeros(n, device=device), torch.zeros(n, device=device)
     moving_steps, alive_steps, collisions, stance = (torch.zeros((), device=device) for _ in range(4))
+    at = torch.zeros(1, dtype=torch.int64, device=device)
 
-    for step in range(steps):
-        command = commands[step // per_segment]
+    def step() -> None:
+        command = commands.index_select(0, at // per_segment).squeeze(0)
         obs = env.set_commands(command)  # in every step: a robot that left the map drew another one
         obs, _, terminated, truncated, _ = env.step(act(obs["policy"]))
         forget(terminated | truncated)
-        alive = alive * ~terminated
+        alive.mul_(~terminated)
         state = env.state
         error = torch.where(
             alive.unsqueeze(1) > 0, command[:, :2] - state.base_lin_vel[:, :2], command[:, :2]
         )
-        lin_errors[step] = error.norm(dim=1)
-        ang_errors[step] = (command[:, 2] - alive * state.base_ang_vel[:, 2]).abs()
+        lin_errors.index_copy_(0, at, error.norm(dim=1).unsqueeze(0))
+        turning = (command[:, 2] - alive * state.base_ang_vel[:, 2]).abs()
+        ang_errors.index_copy_(0, at, turning.unsqueeze(0))
 
         contact = state.foot_contact.float()
         moving = alive * (command[:, :2].norm(dim=1) > MOVING)
         landed = state.first_contact.float() * moving.unsqueeze(1)
-        air += dt
-        down += moving @ contact
-        landings += landed.sum(0)
-        swings += (landed * air).sum(0)
-        air *= 1.0 - contact
+        air.add_(dt)
+        down.add_(moving @ contact)
+        landings.add_(landed.sum(0))
+        swings.add_((landed * air).sum(0))
+        air.mul_(1.0 - contact)
         # without the contact filter, which counts a foot as down for a step after it left
         loaded = (state.contact_force[:, state.feet, 2] > 1.0) * moving.unsqueeze(1)
-        slip += (state.foot_vel[..., :2].norm(dim=-1) * loaded).sum(0)
-        stance += loaded.sum()
-        moving_steps += moving.sum()
-        alive_steps += alive.sum()
+        slip.add_((state.foot_vel[..., :2].norm(dim=-1) * loaded).sum(0))
+        stance.add_(loaded.sum())
+        moving_steps.add_(moving.sum())
+        alive_steps.add_(alive.sum())
         touching = state.contact_force[:, state.penalised].square().sum(-1) > 0.01
-        collisions += (touching.any(1) * alive).sum()
-        work += alive * (state.joint_torque * state.joint_vel).abs().sum(1) * dt
-        distance += alive * state.base_lin_vel[:, :2].norm(dim=1) * dt
+        collisions.add_((touching.any(1) * alive).sum())
+        work.add_(alive * (state.joint_torque * state.joint_vel).abs().sum(1) * dt)
+        distance.add_(alive * state.base_lin_vel[:, :2].norm(dim=1) * dt)
+        at.add_(1)
 
+    repeat(step, steps, device, env.generator)
     settled = torch.arange(steps) % per_segment >= round(SETTLING / dt)
     settled |= not settled.any()  # commands shorter than the settling time: nothing to leave out
     weight = env.engine.total_mass * 9.81

@@ -156,6 +156,7 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     # ------------------------------------------------------------------ gymnasium interface
 
+    @torch.no_grad()
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -181,6 +182,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._look_around(self._all)
         return self.get_observations(), {}
 
+    @torch.no_grad()
     def step(self, actions: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         """Advance every robot by one policy step.
 
@@ -273,9 +275,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         state.terminated.copy_((fatal > self.cfg.fatal_contact_force**2).any(1))
 
         rewards, terms = self._rewards()
-        observer.observe(self._final_obs)
         # Physics that stopped being finite, or plausible, ends the episode; nothing of it reaches the learner.
-        sums = sum((self._final_obs[group].sum(1) for group in observer.groups), start=rewards)
+        sums = observer.observe(self._final_obs) + rewards
         bad = self.engine.bad | ~torch.isfinite(sums) | (state.base_lin_vel.square().sum(1) > RUNAWAY**2)
         rewards = torch.where(bad, 0.0, rewards)
         self.episode_sums.add_(torch.where(bad.unsqueeze(1), 0.0, terms))

@@ -49,5 +49,5 @@ class StepLog:
 
     def values(self) -> Tensor:
         """Of all entries, in order, [K]."""
-        averages = torch.stack(self._columns, 1).sum(0) / torch.stack(self._numbers)
+        averages = torch.stack(self._columns).sum(1) / torch.stack(self._numbers)
         return torch.cat((averages, torch.stack(list(self._scalars.values())))) if self._scalars else averages

@@ -22,6 +22,7 @@ from envs.config import EnvConfig
 from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.state import yaw_of
+from native.launch import repeat
 from robots.config import nearest
 from terrains.grid import Terrain, TerrainConfig, lay_out
 from terrains.shapes import make_tile
@@ -188,15 +189,20 @@ def _walk(env: LeggedEnv, act: Callable[[Tensor], Tensor]) -> tuple[ndarray, nda
     env.reset()
     start = env.engine.base_pos[:, :2].clone()
     env.heading_target.copy_(yaw_of(env.engine.base_quat))
-    obs = env.set_commands(torch.tensor([SPEED, 0.0, 0.0], device=env.device).expand(env.num_envs, 3))
+    env.set_commands(torch.tensor([SPEED, 0.0, 0.0], device=env.device).expand(env.num_envs, 3))
     reached = torch.full((env.num_envs,), math.inf, device=env.device)
     fell = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
-    for step in range(round(SECONDS / env.step_dt)):
-        obs, _, terminated, _, _ = env.step(act(obs["policy"]))
+    time = torch.zeros((), device=env.device)
+
+    def step() -> None:
+        time.add_(env.step_dt)
+        _, _, terminated, _, _ = env.step(act(env.get_observations()["policy"]))
         waiting = ~fell & torch.isinf(reached)
-        fell |= waiting & terminated
+        fell.logical_or_(waiting & terminated)
         away = (env.engine.base_pos[:, :2] - start).norm(dim=1) > DISTANCE
-        reached[waiting & ~terminated & away] = (step + 1) * env.step_dt
+        reached.copy_(torch.where(waiting & ~terminated & away, time, reached))
+
+    repeat(step, round(SECONDS / env.step_dt), env.device, env.generator)
     return reached.cpu().numpy(), fell.cpu().numpy()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch._inductor import config as inductor
 
 from native.compiler import cache_folder
 
@@ -94,15 +95,33 @@ class Replay(Generic[T]):
         except RuntimeError as error:  # nothing of it has run
             graphs.on = False
             first = str(error).strip().splitlines()[0]
-            print(f"no CUDA graphs, so training waits for launches: {first}", flush=True)
+            print(f"no CUDA graph, so the GPU waits for each launch: {first}", flush=True)
         else:
             self._graph = graph
+
+
+def repeat(function: Callable[[], Any], times: int, device: torch.device, generator: torch.Generator) -> None:
+    """Call a function (see `Replay`) that counts its calls in a tensor, if at all."""
+    replay = Graphs(device, [generator])(function)
+    for _ in range(times):
+        replay()
 
 
 def fused(function: Callable[..., T], backend: str = "inductor") -> Callable[..., T]:
     """The function with its torch operators compiled into few kernels, which are kept for later runs."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
-    return torch.compile(function, dynamic=False, backend=backend)
+    options = {name: value for name, value in OPTIONS.items() if hasattr(inductor, name)}
+    return torch.compile(
+        function, dynamic=False, backend=backend, options=options if backend == "inductor" else None
+    )
+
+
+OPTIONS: dict[str, Any] = {
+    "combo_kernels": True,  # kernels that do not need one another's results become one
+    "benchmark_combo_kernel": False,
+    "deterministic": True,  # no choice by timing, which would change sums from run to run
+}
+"""Of torch's compiler, as far as its version knows them."""
 
 
 def prepare(device: torch.device) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from algorithms.backprop import backward, chunk_size, forward
+from algorithms.backprop import backward, by_bias, forward, pair
 from algorithms.mlp import MLP, Mirror
 
-CPU = torch.device("cpu")
 SIZES = (4, 8, 6, 2)
 IN_MIRROR: Mirror = (torch.tensor([1, 0, 2, 3]), torch.tensor([1.0, 1.0, -1.0, 1.0]))
 OUT_MIRROR: Mirror = (torch.tensor([1, 0]), torch.tensor([-1.0, -1.0]))
@@ -24,7 +23,7 @@ def test_gradients_equal_autograd(mirrors: tuple[Mirror, Mirror] | None) -> None
     with torch.no_grad():
         layers = mlp.tensors()
         outputs = forward(layers, x)
-        gradients = mlp.gradients(backward(layers, x, outputs, by_output))
+        gradients = mlp.gradients(by_bias(backward(layers, x, outputs, by_output)))
     torch.testing.assert_close(outputs[-1], expected.detach(), rtol=1e-5, atol=1e-6)
     for parameter, gradient in zip(mlp.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
@@ -39,8 +38,20 @@ def test_weights_are_held_while_asked_for_and_no_longer() -> None:
     assert not torch.equal(mlp(x), first)
 
 
-def test_chunks_fit_the_cache_and_the_mini_batch() -> None:
-    small, large = MLP((48, 128, 64, 32, 12), "default", 1.0), MLP((48, 512, 256, 128, 12), "default", 1.0)
-    assert chunk_size((small, small), 6144, CPU) > chunk_size((small, large), 6144, CPU) >= 128
-    assert chunk_size((small, small), 100, CPU) == 100
-    assert chunk_size((large, large), 24576, torch.device("cuda")) == 24576
+def test_a_pair_of_networks_is_both_of_them() -> None:
+    torch.manual_seed(0)
+    x, mlps = torch.randn(50, 4), [MLP((4, 8, 6, outputs), "default", 1.0) for outputs in (3, 1)]
+    by_output = torch.randn(2, 50, 3)
+    by_output[1, :, 1:] = 0.0  # the second has one output
+    with torch.no_grad():
+        alone = [mlp.tensors() for mlp in mlps]
+        both = pair(*alone)
+        outputs = forward(both, x)
+        found = by_bias(backward(both, x, outputs, by_output))
+        for i, layers in enumerate(alone):
+            own, size = forward(layers, x), len(layers[-1][1])
+            torch.testing.assert_close(outputs[-1][i, :, :size], own[-1])
+            wanted = by_bias(backward(layers, x, own, by_output[i, :, :size]))
+            for (weight, bias), (by_weight, by_its_bias) in zip(wanted, found, strict=True):
+                torch.testing.assert_close(by_weight[i, : len(bias)], weight)
+                torch.testing.assert_close(by_its_bias[i, : len(bias)], bias)

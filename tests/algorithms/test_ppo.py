@@ -104,7 +104,9 @@ def test_surplus_time_outs_use_the_value_before_and_are_counted() -> None:
     rollout = RolloutBuffer(1, robots, NUM_OBS, None, A, "cpu")
     assert rollout.slots == 64
     everyone = torch.ones(robots, dtype=torch.bool)
-    rollout.add_outcome(rollout.row(0), torch.zeros(robots), ~everyone, everyone, torch.zeros(robots, NUM_OBS))
+    rollout.add_outcome(
+        rollout.row(0), torch.zeros(robots), ~everyone, everyone, torch.zeros(robots, NUM_OBS)
+    )
     rollout.values.fill_(3.0)
     surplus = rollout.bootstrap(torch.full((1, 64), 7.0), 1.0)
     assert surplus == robots - 64

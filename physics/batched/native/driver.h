@@ -461,10 +461,17 @@ INLINE bool place(const Arrays& a, long n, Robot& r) {
   return true;
 }
 
+// New states for the chosen robots, all others as they are; or, where nobody is asked to choose, feet alone.
+INLINE void place_block(const Arrays& a, long n) {
+  Robot r;
+  if (a.chosen && !place(a, n, r)) return;
+  read(a, n, r);
+  write(a, n, r, false);
+}
+
 INLINE void step_block(const Arrays& a, const Solver& solver, long n) {
   Robot r;
   Touches t;
-  if (a.chosen && !place(a, n, r)) return;
   read(a, n, r);
   for (int substep = 0; substep < solver.substeps; ++substep) {
     V iterations, gradient;
@@ -473,5 +480,5 @@ INLINE void step_block(const Arrays& a, const Solver& solver, long n) {
     if (substep == solver.substeps - 1) report(a, n, r, t, iterations, gradient);
     advance(r);
   }
-  write(a, n, r, solver.substeps > 0);
+  write(a, n, r, true);
 }

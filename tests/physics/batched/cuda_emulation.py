@@ -18,8 +18,11 @@ from physics.batched.stages import StepCode
 from terrains.ground import HeightField
 
 _MAIN = """
-extern "C" const char* launch(unsigned blocks, unsigned threads, int order, void** parameters) {
+extern "C" const char* launch_step(unsigned blocks, unsigned threads, int order, void** parameters) {
   return emulation::run(blocks, threads, order, [=] { step(*(Arrays*)parameters[0], *(Solver*)parameters[1]); });
+}
+extern "C" const char* launch_place(unsigned blocks, unsigned threads, int order, void** parameters) {
+  return emulation::run(blocks, threads, order, [=] { place(*(Arrays*)parameters[0]); });
 }
 """
 
@@ -56,14 +59,13 @@ class Driver:
 
     @staticmethod
     def cuModuleLoadData(image: bytes) -> tuple[int, ctypes.CDLL]:
-        library = compiler.build(image.decode())
-        library.launch.restype = ctypes.c_char_p
-        return 0, library
+        return 0, compiler.build(image.decode())
 
     @staticmethod
     def cuModuleGetFunction(module: ctypes.CDLL, name: bytes) -> tuple[int, object]:
-        assert name == b"step"
-        return 0, module.launch
+        function = getattr(module, f"launch_{name.decode()}")
+        function.restype = ctypes.c_char_p
+        return 0, function
 
     @classmethod
     def cuLaunchKernel(cls, function, *arguments) -> tuple[object]:
