@@ -50,6 +50,11 @@ class RunConfig:
     """Where the tensors live: cpu, cuda, cuda:N, or auto for the GPU if there is one that can be used."""
     engine: str = "auto"
     """Physics engine."""
+    graphs: Literal["auto", "off"] = "auto"
+    """On a GPU an iteration is two CUDA graphs; off launches operator by operator, for debugging."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Let torch.compile make few kernels of many operators: twice as fast on a GPU after a minute the first time, and
+    ten seconds later on; auto does it there for runs of 1,000 iterations or more."""
     num_threads: int = 0
     """Threads of torch and of the physics, 0 for one per core."""
     resume: bool = False

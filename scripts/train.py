@@ -19,6 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from algorithms import Actor, ActorCritic, Trainer
 from algorithms.checkpoint import available
+from algorithms.trainer import LOOK_INTERVAL
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks
@@ -45,8 +46,8 @@ from terrains.shapes import SHAPES
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
-LEVELS_INTERVAL = 10
-"""Iterations between rows of `curriculum.csv`."""
+WORTH_COMPILING = 1000
+"""Iterations from which on torch.compile saves more time than it takes."""
 
 
 @dataclass
@@ -56,7 +57,7 @@ class ResumeFlags(RunFlags):
     resume: bool = False
 
 
-APPLIED = {"max_iterations", "device", "engine", "num_threads", "check"}
+APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile"}
 """Flags that may change a run that goes on."""
 ACCEPTED = {f.name for f in fields(ResumeFlags)} | {"headless", "sim_device", "rl_device"}
 """Flags that are no part of a run."""
@@ -93,12 +94,17 @@ def run(lock: ExitStack) -> int:
     env = LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, device, threads, cfg.seed)
     metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
     metadata["device"] = f"{device} ({why})"
+    metadata["compiled"] = compiled = wants_compiling(cfg, device, state)
     if cfg.check:
         return check(cfg, env, threads, device)
     if not folder:
         folder = create_run_folder(cfg)
         lock.enter_context(locked(folder))
-    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, make_evaluator(cfg, device, threads))
+    evaluator = make_evaluator(cfg, device, threads)
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off")
+    if compiled:
+        env.compile()
+        trainer.compile()
     if state:
         if move_checkpoint(state, device, cfg.seed):
             print("the checkpoint is from another kind of device: random numbers start anew")
@@ -107,7 +113,7 @@ def run(lock: ExitStack) -> int:
             print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
     else:
         save_config(cfg, folder / "config.yaml")
-    announce(cfg, env, threads, folder, trainer.iteration)
+    announce(cfg, env, threads, folder, trainer)
     if trainer.iteration >= cfg.max_iterations:
         print(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
         return 0
@@ -116,7 +122,7 @@ def run(lock: ExitStack) -> int:
 
         def report(iteration: int, numbers: dict[str, float]) -> None:
             log.write(iteration, numbers)
-            if levels and (iteration % LEVELS_INTERVAL == 0 or iteration == cfg.max_iterations):
+            if levels and (iteration % LOOK_INTERVAL == 0 or iteration == cfg.max_iterations):
                 levels.write(iteration)
 
         interrupted = trainer.train(cfg.max_iterations, report)
@@ -214,11 +220,24 @@ def show_choices() -> int:
     return 0
 
 
-def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, done: int) -> None:
+def wants_compiling(cfg: RunConfig, device: str, state: dict | None) -> bool:
+    """Whether torch.compile is used; a run that goes on does as before, since results differ by rounding."""
+    if cfg.compile != "auto":
+        return cfg.compile == "on"
+    if state and "compiled" in state["metadata"]:
+        return state["metadata"]["compiled"]
+    return device != "cpu" and cfg.max_iterations >= WORTH_COMPILING
+
+
+def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer: Trainer) -> None:
     """Say what is about to happen."""
+    done = trainer.iteration
     samples = (cfg.max_iterations - done) * cfg.agent.ppo.num_steps * cfg.num_envs
     print(f"task       {cfg.task} (recipe {cfg.recipe})")
     print(f"engine     {env.engine_choice}, {threads} threads")
+    if trainer.graphs.on:
+        pieces = ", compiled (a minute the first time)" if trainer.metadata["compiled"] else ""
+        print(f"launches   CUDA graphs{pieces}")
     print(f"robots     {cfg.num_envs}")
     print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
     print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)

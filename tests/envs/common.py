@@ -74,10 +74,15 @@ def rugged() -> EnvConfig:
 
 
 def make(
-    cfg: EnvConfig, num_envs: int = 8, seed: int = 1, num_threads: int = 1, engine: str = "auto"
+    cfg: EnvConfig,
+    num_envs: int = 8,
+    seed: int = 1,
+    num_threads: int = 1,
+    engine: str = "auto",
+    device: str = "cpu",
 ) -> LeggedEnv:
     """An environment after its reset."""
-    env = LeggedEnv(cfg, num_envs, engine, num_threads=num_threads, seed=seed)
+    env = LeggedEnv(cfg, num_envs, engine, device, num_threads, seed)
     env.reset()
     return env
 
