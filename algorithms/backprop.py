@@ -13,6 +13,9 @@ from torch.nn import functional
 Layers = list[tuple[Tensor, Tensor]]
 """Weight [outputs, inputs] and bias [outputs] of each layer, see `MLP.tensors`."""
 
+ALIGNMENT = 8
+"""Numbers in a row: a GPU's fast matrix products want rows of whole 16 bytes."""
+
 
 def pair(first: Layers, second: Layers) -> Layers:
     """Two networks of the same hidden widths as one: weights [2, outputs, inputs], biases [2, outputs].
@@ -26,6 +29,12 @@ def pair(first: Layers, second: Layers) -> Layers:
         (torch.stack(weights), torch.stack(biases))
         for (weights, biases) in (zip(*layer, strict=True) for layer in zip(first, second, strict=True))
     ]
+
+
+def aligned(layers: Layers, x: Tensor) -> tuple[Layers, Tensor]:
+    """The same with inputs filled up with zeros to a multiple of `ALIGNMENT`; x is [B, inputs]."""
+    (weight, bias), spare = layers[0], -x.shape[1] % ALIGNMENT
+    return [(functional.pad(weight, (0, spare)), bias), *layers[1:]], functional.pad(x, (0, spare))
 
 
 def forward(layers: Layers, x: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from algorithms.backprop import Layers, backward, by_bias, forward, pair
+from algorithms.backprop import Layers, aligned, backward, by_bias, forward, pair
 from algorithms.config import PPOConfig
 from algorithms.memory import image
 from algorithms.native_update import native_gradients
@@ -203,11 +203,12 @@ class PPO:
         actor, critic = policy.actor.tensors(), policy.critic.tensors()
         paired = self._alike and "critic_obs" not in part
         if paired:
-            layers = pair(actor, critic)
+            layers, obs = aligned(pair(actor, critic), obs)
             outputs = forward(layers, obs)
             mean, value = outputs[-1][0], outputs[-1][1, :, 0]
         else:
             critic_obs = policy.normalise_critic(part.get("critic_obs", part["obs"]))
+            (actor, obs), (critic, critic_obs) = aligned(actor, obs), aligned(critic, critic_obs)
             means, values = forward(actor, obs), forward(critic, critic_obs)
             mean, value = means[-1], values[-1].squeeze(1)
         loss = loss_gradients(
@@ -240,7 +241,11 @@ class PPO:
         if not by_critic:  # a pair
             by_actor, by_critic = ([(weight[i], bias[i]) for weight, bias in both] for i in range(2))
             by_critic[-1] = by_critic[-1][0][:1], by_critic[-1][1][:1]
-        return self.policy.actor.gradients(by_actor) + self.policy.critic.gradients(by_critic)
+        folded = []
+        for network, layers in ((self.policy.actor, by_actor), (self.policy.critic, by_critic)):
+            (weight, bias), inputs = layers[0], network.tensors()[0][0].shape[1]
+            folded += network.gradients([(weight[:, :inputs], bias), *layers[1:]])
+        return folded
 
     @torch.no_grad()
     def _sequence_gradients(self, rollout: RolloutBuffer, robots: Tensor, old_log_std: Tensor) -> Tensor:
