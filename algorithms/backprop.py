@@ -15,6 +15,8 @@ Layers = list[tuple[Tensor, Tensor]]
 
 ALIGNMENT = 8
 """Numbers in a row: a GPU's fast matrix products want rows of whole 16 bytes."""
+TILE, TILES = 64, 264
+"""Side of the part of a matrix product that a GPU's multiprocessor makes, and parts that keep all of them busy."""
 
 
 def pair(first: Layers, second: Layers) -> Layers:
@@ -54,11 +56,14 @@ def forward(layers: Layers, x: Tensor) -> list[Tensor]:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if weight.ndim == 2:
         return functional.linear(x, weight, bias)
-    return torch.baddbmm(bias.unsqueeze(1), x.expand(2, -1, -1), weight.mT)
+    return torch.bmm(x.expand(2, -1, -1), weight.mT) + bias.unsqueeze(1)
 
 
 def backward(layers: Layers, x: Tensor, outputs: list[Tensor], gradient: Tensor) -> Layers:
-    """Gradients by each layer's weight, and by its sums before the ELU [B, outputs], see `by_bias`.
+    """What the gradients by each layer's weight and bias are the sums of, see `added_up`.
+
+    By the weight in S parts, [S, outputs, inputs], and by the layer's sums before its ELU, [S, B / S, outputs]; S is
+    1 on a CPU, else see `_parts`. Of a `pair` all are [2, S, ...].
 
     Args:
         layers: as in `forward`.
@@ -68,14 +73,28 @@ def backward(layers: Layers, x: Tensor, outputs: list[Tensor], gradient: Tensor)
     """
     gradients: Layers = []
     for i in reversed(range(len(layers))):
-        into = outputs[i - 1] if i else x.expand(*gradient.shape[:-1], -1)
-        gradients.append((gradient.mT @ into, gradient))
+        into = outputs[i - 1] if i else x
+        parts = _parts(len(x), *layers[i][0].shape[-2:]) if x.device.type != "cpu" else 1
+        own, before = (tensor.unflatten(-2, (parts, -1)) for tensor in (gradient, into))
+        if own.ndim > before.ndim:  # a pair that sees the same: not copied for both
+            gradients.append((torch.stack([half.mT @ before for half in own]), own))
+        else:
+            gradients.append((own.mT @ before, own))
         if i:
             # an ELU's derivative from its result: 1 where positive, else result + 1
             gradient = (gradient @ layers[i][0]) * (into.clamp(max=0.0) + 1.0)
     return gradients[::-1]
 
 
-def by_bias(gradients: Layers) -> Layers:
-    """The same with gradients by the biases; all at once, since a GPU makes one kernel of sums that do not wait."""
-    return [(weight, sums.sum(-2)) for weight, sums in gradients]
+def _parts(batch: int, outputs: int, inputs: int) -> int:
+    """Parts that a GPU makes a weight's gradient in: the product is small and its sum over the batch long."""
+    tiles = -(-outputs // TILE) * -(-inputs // TILE)
+    parts = 1
+    while batch % (2 * parts) == 0 and 2 * parts * tiles <= TILES // 2:
+        parts *= 2
+    return parts
+
+
+def added_up(gradients: Layers) -> Layers:
+    """The whole of both, from `backward`'s; apart from it, since a GPU makes one kernel of sums that do not wait."""
+    return [(weight.sum(-3), rows.flatten(-3, -2).sum(-2)) for weight, rows in gradients]

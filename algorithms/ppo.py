@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from algorithms.backprop import Layers, aligned, backward, by_bias, forward, pair
+from algorithms.backprop import Layers, added_up, aligned, backward, forward, pair
 from algorithms.config import PPOConfig
 from algorithms.memory import image
 from algorithms.native_update import native_gradients
@@ -30,18 +30,20 @@ def log_prob(actions: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
 @dataclass
 class LossGradients:
-    """PPO's loss at a mini-batch, and its gradients with respect to the networks' outputs."""
+    """PPO's loss at each of B samples with A actions, and its gradients by the networks' outputs."""
 
     mean: Tensor
-    """Gradient by the mean action, [B, A]."""
-    log_std: Tensor
-    """Gradient by the log standard deviation, [A]."""
+    """Gradient of the mini-batch's loss by the mean action, [B, A]."""
     value: Tensor
     """Gradient by the value, [B]."""
-    surrogate_loss: Tensor
-    value_loss: Tensor
-    kl: Tensor
-    """KL divergence from the policy that acted, nats."""
+    log_std: Tensor
+    """Each sample's part of the gradient by the log standard deviation, without the entropy's, [B, A]."""
+    surrogate: Tensor
+    """Clipped surrogate, [B]."""
+    value_error: Tensor
+    """Squared error of the value, [B]."""
+    shift: Tensor
+    """Squared change of the mean action, in standard deviations, [B, A]."""
 
 
 def loss_gradients(
@@ -51,13 +53,12 @@ def loss_gradients(
     value: Tensor,
     actions: Tensor,
     old_mean: Tensor,
-    old_log_std: Tensor,
     old_log_prob: Tensor,
     old_value: Tensor,
     advantage: Tensor,
     returns: Tensor,
 ) -> LossGradients:
-    """Clipped surrogate, clipped value loss and entropy bonus (arXiv 1707.06347), differentiated by hand.
+    """Clipped surrogate and clipped value loss (arXiv 1707.06347), differentiated by hand.
 
     The formulas are a dozen element-wise operations; writing their derivative beside them spares autograd's
     graph of forty. B samples, A actions; [B, A] and [B] tensors as named.
@@ -69,11 +70,8 @@ def loss_gradients(
     constant = log_std.sum() + 0.5 * LOG_2PI * mean.shape[-1]
     ratio = torch.exp(-0.5 * z2.sum(1) - constant - old_log_prob)
     gain, clipped_gain = advantage * ratio, advantage * ratio.clamp(1.0 - cfg.clip, 1.0 + cfg.clip)
-    surrogate = torch.minimum(gain, clipped_gain)
     # d(-surrogate)/d(log prob) is -gain where the unclipped branch is the smaller one, else zero
-    weight = torch.where(gain <= clipped_gain, gain, 0.0) * -inverse_batch
-    mean_gradient = z * inverse_std * weight.unsqueeze(1)
-    std_gradient = (weight.unsqueeze(1) * (z2 - 1.0)).sum(0) - cfg.entropy_coef
+    weight = (torch.where(gain <= clipped_gain, gain, 0.0) * -inverse_batch).unsqueeze(1)
 
     error = value - returns
     if cfg.clip_value:
@@ -86,14 +84,35 @@ def loss_gradients(
         error = torch.where(use_clipped, clipped_error, error)
     else:
         slope = error
-    value_gradient = slope * (2.0 * cfg.value_coef * inverse_batch)
-
-    shift = ((old_mean - mean) * inverse_std).square().mean(0)
-    variance_ratio = torch.exp(2.0 * (old_log_std - log_std))
-    kl = (log_std - old_log_std + 0.5 * (variance_ratio + shift) - 0.5).sum()
     return LossGradients(
-        mean_gradient, std_gradient, value_gradient, -surrogate.mean(), error.square().mean(), kl
+        mean=z * inverse_std * weight,
+        value=slope * (2.0 * cfg.value_coef * inverse_batch),
+        log_std=weight * (z2 - 1.0),
+        surrogate=torch.minimum(gain, clipped_gain),
+        value_error=error.square(),
+        shift=((old_mean - mean) * inverse_std).square(),
     )
+
+
+def loss_figures(
+    cfg: PPOConfig, loss: LossGradients, log_std: Tensor, old_log_std: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sums over the samples.
+
+    Args:
+        cfg: weight of the entropy bonus.
+        loss: of all samples.
+        log_std: log standard deviation, [A].
+        old_log_std: that of the policy that acted, [A].
+
+    Returns:
+        gradient by the log standard deviation, [A]; surrogate loss, value loss, and KL divergence from the policy
+        that acted (nats), [3].
+    """
+    variance_ratio = torch.exp(2.0 * (old_log_std - log_std))
+    kl = (log_std - old_log_std + 0.5 * (variance_ratio + loss.shift.mean(0)) - 0.5).sum()
+    terms = torch.stack((-loss.surrogate.mean(), loss.value_error.mean(), kl))
+    return loss.log_std.sum(0) - cfg.entropy_coef, terms
 
 
 class PPO:
@@ -187,15 +206,14 @@ class PPO:
             order: indices of the mini-batch's samples.
             old_log_std: log standard deviation of the policy that acted.
         """
-        by_layer, by_log_std, terms = self._passes(flat, order, old_log_std)
-        for parameter, gradient in zip(self.parameters, [by_log_std, *self._fold(by_layer)], strict=True):
+        by_layer, loss = self._passes(flat, order)
+        gradients, terms = self._fold(by_layer, loss, old_log_std)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         return terms
 
-    def _passes(
-        self, flat: dict[str, Tensor], order: Tensor, old_log_std: Tensor
-    ) -> tuple[Layers, Tensor, Tensor]:
-        """Forward, loss and backward: gradients of layers (see `_fold`) and by the log std, and the three figures."""
+    def _passes(self, flat: dict[str, Tensor], order: Tensor) -> tuple[Layers, LossGradients]:
+        """Forward, loss and backward of a mini-batch: what `_fold` adds up."""
         policy = self.policy
         # not flat[...][order]: index_select copies whole rows, several times faster on a CPU
         part = {name: values.index_select(0, order) for name, values in flat.items()}
@@ -218,34 +236,33 @@ class PPO:
             value,
             part["actions"],
             part["means"],
-            old_log_std,
             part["log_probs"],
             part["values"],
             part["advantages"],
             part["returns"],
         )
-        terms, by_value = (
-            torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl)),
-            loss.value.unsqueeze(1),
-        )
+        by_value = loss.value.unsqueeze(1)
         if paired:
             by_value = functional.pad(by_value, (0, mean.shape[1] - 1))
-            return backward(layers, obs, outputs, torch.stack((loss.mean, by_value))), loss.log_std, terms
+            return backward(layers, obs, outputs, torch.stack((loss.mean, by_value))), loss
         by_actor = backward(actor, obs, means, loss.mean)
-        return by_actor + backward(critic, critic_obs, values, by_value), loss.log_std, terms
+        return by_actor + backward(critic, critic_obs, values, by_value), loss
 
-    def _fold(self, gradients: Layers) -> list[Tensor]:
-        """Gradients of the parameters of actor and critic, in their order, from `backward`'s of their layers."""
-        both, count = by_bias(gradients), len(self.policy.cfg.actor_hidden) + 1
+    def _fold(
+        self, gradients: Layers, loss: LossGradients, old_log_std: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """Sums over the mini-batch: gradients of the parameters, in their order, and the loss's three figures."""
+        by_log_std, terms = loss_figures(self.cfg, loss, self.policy.log_std.detach(), old_log_std)
+        both, count = added_up(gradients), len(self.policy.cfg.actor_hidden) + 1
         by_actor, by_critic = both[:count], both[count:]
         if not by_critic:  # a pair
             by_actor, by_critic = ([(weight[i], bias[i]) for weight, bias in both] for i in range(2))
             by_critic[-1] = by_critic[-1][0][:1], by_critic[-1][1][:1]
-        folded = []
+        folded = [by_log_std]
         for network, layers in ((self.policy.actor, by_actor), (self.policy.critic, by_critic)):
             (weight, bias), inputs = layers[0], network.tensors()[0][0].shape[1]
             folded += network.gradients([(weight[:, :inputs], bias), *layers[1:]])
-        return folded
+        return [gradient.contiguous() for gradient in folded], terms
 
     @torch.no_grad()
     def _sequence_gradients(self, rollout: RolloutBuffer, robots: Tensor, old_log_std: Tensor) -> Tensor:
@@ -262,16 +279,15 @@ class PPO:
             value.detach().flatten(),
             rollout.actions[:, robots].flatten(0, 1),
             rollout.means[:, robots].flatten(0, 1),
-            old_log_std,
             rollout.log_probs[:, robots].flatten(),
             rollout.values[:, robots].flatten(),
             rollout.advantages[:, robots].flatten(),
             rollout.returns[:, robots].flatten(),
         )
         self.optimizer.zero_grad(set_to_none=True)
-        policy.log_std.grad = loss.log_std
+        policy.log_std.grad, terms = loss_figures(self.cfg, loss, policy.log_std.detach(), old_log_std)
         torch.autograd.backward((mean, value), (loss.mean.view_as(mean), loss.value.view_as(value)))
-        return torch.stack((loss.surrogate_loss, loss.value_loss, loss.kl))
+        return terms
 
     def _apply(self, terms: Tensor, totals: Tensor) -> None:
         """Take an optimiser step with the parameters' gradients, unless something is not finite.

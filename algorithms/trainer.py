@@ -180,8 +180,8 @@ class Trainer:
                 hidden = self._record(
                     row, rewards, terminated, truncated, info["final_obs"]["critic"], hidden
                 )
-                names = list(info["log"])
-                log_sums.append(torch.stack(list(info["log"].values())))
+                names, log = list(info["log"]), info["log"]
+                log_sums.append(log.stacked if hasattr(log, "stacked") else torch.stack(list(log.values())))
         self._actor_hidden.copy_(hidden)
         return self._average_log(names, torch.stack(log_sums))
 

@@ -22,13 +22,15 @@ from envs.pushes import Pushes
 from envs.randomisation import Randomisation
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import make_state
-from envs.step_log import StepLog
+from envs.step_log import Figures, StepLog
 from envs.symmetry import mirror_joints
 from native.launch import fused
 from physics import BatchedEngine, make_engine
 from terrains.grid import Terrain, make_terrain
 from terrains.ground import Ground, Plane
 
+Start = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+"""States as `Engine.write_state` takes them."""
 RUNAWAY = 20.0
 """No robot is that fast, m/s: one that was squeezed out of the ground is, once in many millions of steps."""
 
@@ -198,19 +200,14 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._draws.renew()
         self.perception.draw_holes(self.generator)
         self.observer.draw_noise(self.generator)
-        rewards, terminated, truncated, done, start, push, force, log = self._judge()
+        rewards, terminated, truncated, done, start, pushed, force, log = self._judge()
         if self.cfg.randomisation.redraw == "reset":
             self.randomisation.draw(self.engine, done, self._draws.shares(-self.randomisation.draws))
-        self.engine.write_state(done, *start)
-        if push is not None:
-            self.engine.set_base_velocity(*push)
+        self.engine.write_state(done, *start, pushed)
         if force is not None:
             self.engine.base_wrench[:, :2] = force
         self._look_around(done)
-        info = {
-            "final_obs": dict(self._final_obs),
-            "log": dict(zip(self._log_names, log.unbind(), strict=True)),
-        }
+        info = {"final_obs": dict(self._final_obs), "log": Figures(self._log_names, log)}
         return self.get_observations(), rewards, terminated, truncated, info
 
     def set_commands(self, command: Tensor) -> dict[str, Tensor]:
@@ -249,22 +246,13 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _judge(
         self,
-    ) -> tuple[
-        Tensor,
-        Tensor,
-        Tensor,
-        Tensor,
-        tuple[Tensor, ...],
-        tuple[Tensor, Tensor, Tensor] | None,
-        Tensor | None,
-        Tensor,
-    ]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Start, Tensor | None, Tensor | None, Tensor]:
         """All that follows from the physics of a step; the engine itself is only looked at.
 
         Returns:
-            rewards [N]; terminated, truncated and either, bool [N]; the state that robots begin a new episode in, as
-            `Engine.write_state` takes it; whom to push, bool [N], and to which velocities, [N, 3] each, or None;
-            the forces that act on the bases, N, [N, 2], or None; figures of `_log_names`, [K].
+            rewards [N]; terminated, truncated and either, bool [N]; the states that robots begin new episodes in, and
+            whom to push, bool [N] or None, as `Engine.write_state` takes them; the forces that act on the bases, N,
+            [N, 2], or None; figures of `_log_names`, [K].
         """
         state, observer, uniform = self.state, self.observer, self._draws.shares()
         self.episode_length += 1
@@ -306,14 +294,17 @@ class LeggedEnv(gym.vector.VectorEnv):
         start = self._begin(done, uniform)
         # a robot just reset, whose episode has no steps yet, is due for a command too
         self.commands.draw(self.episode_length % self.commands.period == 0, uniform)
-        push = force = None
+        pushed = force = None
         if self.pushes.with_velocity:
-            new, now = done.unsqueeze(1), self.engine
-            linear = torch.where(new, start[2], now.base_lin_vel)
-            push = self.pushes.velocities(linear, torch.where(new, start[3], now.base_ang_vel), uniform)
+            pos, quat, linear, angular, joint_pos, joint_vel = start
+            new = done.unsqueeze(1)
+            linear = torch.where(new, linear, self.engine.base_lin_vel)
+            angular = torch.where(new, angular, self.engine.base_ang_vel)
+            pushed, linear, angular = self.pushes.velocities(linear, angular, uniform)
+            start = pos, quat, linear, angular, joint_pos, joint_vel
         if self.pushes.with_force:
             force = self.pushes.forces(uniform)
-        return rewards, terminated, truncated, done, start, push, force, log.values()
+        return rewards, terminated, truncated, done, start, pushed, force, log.values()
 
     def _look_around(self, new: Tensor) -> None:
         """Observe what resets and pushes made of the robots; the episodes of those in `new` (bool, [N]) begin."""
@@ -355,7 +346,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             log.robots(f"Randomisation/{name}", value if value.ndim == 1 else value.mean(1))
         return log
 
-    def _begin(self, mask: Tensor, uniform: Uniform) -> tuple[Tensor, ...]:
+    def _begin(self, mask: Tensor, uniform: Uniform) -> Start:
         """Clear the memory of robots in `mask`; returns the states that they begin in, see `Engine.write_state`."""
         cfg, state = self.cfg.init, self.state
         joint_pos = state.default_joint_pos * uniform(cfg.joint_scale, self.num_actions)

@@ -59,15 +59,16 @@ class Pushes:
             uniform: random numbers.
 
         Returns:
-            robots whose time has come, bool [N]; base velocities and rates to give them, [N, 3] each: horizontal
-            ones, and rates where asked for.
+            robots whose time has come, bool [N]; the given velocities and rates, [N, 3] each, theirs changed: the
+            horizontal ones, and rates where asked for.
         """
         cfg, due = self.cfg, self._count(self.countdown, self._interval)
         if cfg.push_velocity > 0.0:
             horizontal = uniform((-cfg.push_velocity, cfg.push_velocity), 2)
-            linear = torch.cat((horizontal, linear[:, 2:]), dim=1)
+            linear = torch.where(due.unsqueeze(1), torch.cat((horizontal, linear[:, 2:]), dim=1), linear)
         if cfg.push_ang_vel > 0.0:
-            angular = uniform((-cfg.push_ang_vel, cfg.push_ang_vel), 3)
+            rates = uniform((-cfg.push_ang_vel, cfg.push_ang_vel), 3)
+            angular = torch.where(due.unsqueeze(1), rates, angular)
         return due, linear, angular
 
     def forces(self, uniform: Uniform) -> Tensor:

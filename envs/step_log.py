@@ -6,6 +6,15 @@ import torch
 from torch import Tensor
 
 
+class Figures(dict[str, Tensor]):
+    """Figures by name, 0-d each, which lie side by side."""
+
+    def __init__(self, names: list[str], stacked: Tensor):
+        """Names, and as many figures, [K]."""
+        super().__init__(zip(names, stacked.unbind(), strict=True))
+        self.stacked = stacked
+
+
 class StepLog:
     """Collects a column [N] for each entry and sums all of them at once: on a GPU each sum would be a launch."""
 

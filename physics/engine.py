@@ -101,11 +101,13 @@ class Engine(Protocol):
         base_ang_vel: Tensor,
         joint_pos: Tensor,
         joint_vel: Tensor,
+        pushed: Tensor | None = None,
     ) -> None:
         """Set the state of the robots in `mask` (bool, [N]); other rows of the arguments are ignored.
 
         Shapes and frames are those of the attributes. Forces, torques, warm start and `bad` of these robots
-        are cleared and their foot kinematics recomputed.
+        are cleared and their foot kinematics recomputed. Of other robots in `pushed` (bool, [N]), if given, only the
+        base's velocity is set: the same as `set_base_velocity`, in one call.
         """
 
     def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:

@@ -143,8 +143,11 @@ class MujocoEngine:
         base_ang_vel: Tensor,
         joint_pos: Tensor,
         joint_vel: Tensor,
+        pushed: Tensor | None = None,
     ) -> None:
         """See `Engine.write_state`."""
+        if pushed is not None:
+            self.set_base_velocity(pushed, base_lin_vel, base_ang_vel)
         rows = mask.nonzero().squeeze(1)
         if not len(rows):
             return

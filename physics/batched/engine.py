@@ -226,7 +226,6 @@ class BatchedEngine:
     def compile(self, backend: str = "inductor") -> None:
         """Let torch.compile make few kernels of what is done around the step's own code."""
         self._stage = fused(self._stage, backend)  # type: ignore[method-assign]
-        self._stage_velocity = fused(self._stage_velocity, backend)  # type: ignore[method-assign]
 
     def step(
         self,
@@ -253,9 +252,10 @@ class BatchedEngine:
         base_ang_vel: Tensor,
         joint_pos: Tensor,
         joint_vel: Tensor,
+        pushed: Tensor | None = None,
     ) -> None:
         """See `Engine.write_state`."""
-        self._stage(mask, base_pos, base_quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel)
+        self._stage(mask, base_pos, base_quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel, pushed)
         self._stepper(0, self.solver, self.num_threads, placed=True)
 
     def _stage(
@@ -267,24 +267,21 @@ class BatchedEngine:
         base_ang_vel: Tensor,
         joint_pos: Tensor,
         joint_vel: Tensor,
+        pushed: Tensor | None,
     ) -> None:
-        """Lay down what robots in `mask` begin with."""
+        """Lay down what robots in `mask` begin with, and the velocities of those in `pushed`."""
         quat, n = torch.nn.functional.normalize(base_quat, dim=1), self.num_envs
         state = torch.cat((base_pos, quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel), 1)
         self._fresh[:, :n].copy_(state.T)
-        self._chosen[0, :n].copy_(2.0 * mask)
+        self._chosen[0, :n].copy_(torch.where(mask, 2.0, 0.0 if pushed is None else pushed.float()))
         self.bad.masked_fill_(mask, False)
 
     def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
         """See `Engine.set_base_velocity`."""
-        self._stage_velocity(mask, base_lin_vel, base_ang_vel)
-        self._stepper(0, self.solver, self.num_threads, placed=True)
-
-    def _stage_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
-        """Lay down the velocities of robots in `mask`."""
         n = self.num_envs
         self._fresh[7:13, :n].copy_(torch.cat((base_lin_vel, base_ang_vel), 1).T)
         self._chosen[0, :n].copy_(mask)
+        self._stepper(0, self.solver, self.num_threads, placed=True)
 
     def set_params(self, mask: Tensor, **params: Tensor) -> None:
         """See `Engine.set_params`."""

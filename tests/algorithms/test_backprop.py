@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from algorithms.backprop import backward, by_bias, forward, pair
+from algorithms.backprop import added_up, backward, forward, pair
 from algorithms.mlp import MLP, Mirror
 
 SIZES = (4, 8, 6, 2)
@@ -23,7 +23,7 @@ def test_gradients_equal_autograd(mirrors: tuple[Mirror, Mirror] | None) -> None
     with torch.no_grad():
         layers = mlp.tensors()
         outputs = forward(layers, x)
-        gradients = mlp.gradients(by_bias(backward(layers, x, outputs, by_output)))
+        gradients = mlp.gradients(added_up(backward(layers, x, outputs, by_output)))
     torch.testing.assert_close(outputs[-1], expected.detach(), rtol=1e-5, atol=1e-6)
     for parameter, gradient in zip(mlp.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
@@ -47,11 +47,11 @@ def test_a_pair_of_networks_is_both_of_them() -> None:
         alone = [mlp.tensors() for mlp in mlps]
         both = pair(*alone)
         outputs = forward(both, x)
-        found = by_bias(backward(both, x, outputs, by_output))
+        found = added_up(backward(both, x, outputs, by_output))
         for i, layers in enumerate(alone):
             own, size = forward(layers, x), len(layers[-1][1])
             torch.testing.assert_close(outputs[-1][i, :, :size], own[-1])
-            wanted = by_bias(backward(layers, x, own, by_output[i, :, :size]))
+            wanted = added_up(backward(layers, x, own, by_output[i, :, :size]))
             for (weight, bias), (by_weight, by_its_bias) in zip(wanted, found, strict=True):
                 torch.testing.assert_close(by_weight[i, : len(bias)], weight)
                 torch.testing.assert_close(by_its_bias[i, : len(bias)], bias)

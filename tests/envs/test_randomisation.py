@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -222,8 +223,9 @@ def test_pushes_come_at_their_interval_and_not_together() -> None:
     pushes: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def hear(name: str, arguments: tuple) -> None:
-        if name == "set_base_velocity":
-            pushes.append(tuple(argument.clone() for argument in arguments))
+        if name == "write_state":
+            _, _, _, linear, angular, _, _, pushed = arguments
+            pushes.append(tuple(argument.clone() for argument in (pushed, linear, angular)))
 
     env.engine = Listener(env.engine, hear)
     for actions in random_actions(env, 60):
@@ -340,11 +342,12 @@ def test_pushes_by_force_come_at_their_interval_not_together_and_end_with_the_ep
 @pytest.mark.parametrize(("interval", "velocity"), [(0.0, 1.0), (0.1, 0.0)])
 def test_no_pushes(interval: float, velocity: float) -> None:
     env = make(pushing(interval, velocity), 4)
-    heard: list[str] = []
-    env.engine = Listener(env.engine, lambda name, _: heard.append(name))
+    heard: list[tuple[str, Any]] = []
+    env.engine = Listener(env.engine, lambda name, arguments: heard.append((name, arguments[-1])))
     for actions in random_actions(env, 10):
         env.step(actions)
-    assert "step" in heard and "set_base_velocity" not in heard
+    assert [pushed for name, pushed in heard if name == "write_state"] == [None] * 10
+    assert "set_base_velocity" not in dict(heard)
 
 
 def test_actions_become_joint_targets() -> None:
