@@ -94,6 +94,8 @@ class Replay(Generic[T]):
                 self._result = self.function()
         except RuntimeError as error:  # nothing of it has run
             graphs.on = False
+            for generator in graphs.generators:  # which believe that they are still being captured
+                generator.graphsafe_set_state(generator.clone_state())
             first = str(error).strip().splitlines()[0]
             print(f"no CUDA graph, so the GPU waits for each launch: {first}", flush=True)
         else:

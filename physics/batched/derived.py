@@ -64,12 +64,24 @@ class InverseWeights:
         base = self._base_block(base_com)
         mass[:, :6, :6] += base_mass.view(-1, 1, 1) * base
         mass.diagonal(dim1=1, dim2=2)[:, 6:] += armature
-        inverse = torch.linalg.inv_ex(mass).inverse  # inv itself would make a GPU wait to check for errors
+        # LAPACK's on a CPU; on a GPU torch's own cannot be part of a CUDA graph
+        inverse = torch.linalg.inv_ex(mass).inverse if mass.device.type == "cpu" else inverted(mass)
         jacobians = self._jacobians.repeat(len(base_mass), 1, 1, 1)
         for i in self._on_base:
             jacobians[:, i, :, 3:6] = base[:, :3, 3:]
         bodies = ((jacobians @ inverse.unsqueeze(1)) * jacobians).sum((2, 3)) / 3.0
         return bodies, inverse.diagonal(dim1=1, dim2=2)[:, 6:]
+
+
+def inverted(matrix: Tensor) -> Tensor:
+    """Inverses of positive definite matrices [n, k, k], by a sweep of each pivot (Goodnight 1979)."""
+    for i in range(matrix.shape[-1]):
+        at = slice(i, i + 1)
+        pivot, row, column = matrix[:, at, at], matrix[:, at], matrix[:, :, at]
+        matrix = matrix - column * row / pivot
+        matrix[:, at], matrix[:, :, at] = row / pivot, -column / pivot
+        matrix[:, at, at] = 1.0 / pivot
+    return matrix
 
 
 def _base_basis(rot: np.ndarray, inertia: np.ndarray) -> np.ndarray:

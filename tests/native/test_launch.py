@@ -221,6 +221,22 @@ def test_training_on_a_gpu_goes_on_to_the_same_bits() -> None:
 
 
 @needs_gpu
+def test_training_on_a_gpu_goes_on_after_a_capture_that_failed() -> None:
+    plain, failing = (make_trainer(lively(), "cuda", graphs, 64) for graphs in (False, True))
+    step = failing.env.step
+
+    def waiting(actions: Tensor) -> Any:
+        outcome = step(actions)
+        outcome[1].sum().item()
+        return outcome
+
+    failing.env.step = waiting  # type: ignore[method-assign]
+    for _ in range(5):
+        assert_same_numbers(failing.iterate(), plain.iterate())
+    assert not failing.graphs.on
+
+
+@needs_gpu
 def test_a_gpu_is_not_waited_for_in_training() -> None:
     trainer = make_trainer(rugged(), "cuda", False, 64)
     trainer.iterate()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from physics import build_scene
+from physics.batched.derived import inverted
 from physics.batched.model import RobotModel, read_model
 from physics.batched.records import Constants
 from physics.batched.support import UnsupportedModel
@@ -369,3 +371,9 @@ def test_a_robot_without_hinges_is_refused() -> None:
     xml = ROBOT[:start] + ROBOT[end : ROBOT.index("  <actuator>")] + "</mujoco>"
     with pytest.raises(UnsupportedModel, match="hinge"):
         read(xml)
+
+
+def test_a_gpus_inverses_are_lapacks() -> None:
+    random = torch.randn(50, 18, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix = random @ random.mT + 0.1 * torch.eye(18, dtype=torch.float64)
+    torch.testing.assert_close(inverted(matrix), torch.linalg.inv(matrix), rtol=1e-9, atol=1e-9)
