@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from envs.config import EnvConfig
 from envs.tasks import Recipe, Task, anymal_c_flat, anymal_c_rough
@@ -35,7 +36,7 @@ def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> 
     """
     policy = recipe.agent.get("policy", {})
     if "init_std" not in policy:
-        return Recipe(lambda: adapt(recipe.env()), recipe.agent, recipe.num_envs, recipe.max_iterations)
+        return replace(recipe, env=lambda: adapt(recipe.env()))
     stretch = recipe.env().control.action_scale / adapt(recipe.env()).control.action_scale
 
     def env() -> EnvConfig:
@@ -44,4 +45,4 @@ def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> 
         return cfg
 
     agent = recipe.agent | {"policy": policy | {"init_std": stretch * policy["init_std"]}}
-    return Recipe(env, agent, recipe.num_envs, recipe.max_iterations)
+    return replace(recipe, env=env, agent=agent)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from envs import observations as obs
 from envs import rewards as rew
 from envs.config import EnvConfig, ObservationTerm, RewardTerm
-from envs.tasks import Recipe, Task
+from envs.tasks import Recipe, Task, for_gpu
 from robots import ANYMAL_C
 
 
@@ -91,21 +91,24 @@ def fast() -> EnvConfig:
     return cfg
 
 
+# Few robots and many updates: the step a policy may take in an update is what limits early learning.
+FAST = Recipe(
+    env=fast,
+    agent={
+        "policy": {"symmetry": "equivariant", "init_std": 0.6},
+        "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
+        "average_decay": 0.97,
+    },
+    num_envs=512,
+    max_iterations=1000,
+)
+
 TASKS = (
     Task(
         name="anymal_c_flat",
         recipes={
-            # Few robots and many updates: the step a policy may take in an update is what limits early learning.
-            "fast": Recipe(
-                env=fast,
-                agent={
-                    "policy": {"symmetry": "equivariant", "init_std": 0.6},
-                    "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
-                    "average_decay": 0.97,
-                },
-                num_envs=512,
-                max_iterations=1000,
-            ),
+            "fast": FAST,
+            "gpu": for_gpu(FAST, max_iterations=400, save_interval=400),
             "reference": Recipe(env=reference, num_envs=4096, max_iterations=300),
         },
         gym_id="Trot/AnymalCFlat-v0",

@@ -9,7 +9,7 @@ import math
 
 from envs import observations as obs
 from envs.config import EnvConfig, ObservationTerm
-from envs.tasks import Recipe, Task, anymal_c_flat
+from envs.tasks import Recipe, Task, anymal_c_flat, for_gpu
 
 
 def reference() -> EnvConfig:
@@ -49,28 +49,31 @@ def fast() -> EnvConfig:
     return cfg
 
 
+FAST = Recipe(
+    env=fast,
+    agent={
+        "policy": {
+            "symmetry": "equivariant",
+            "init_std": 0.6,
+        },
+        "ppo": {
+            "desired_kl": 0.02,
+            "kl_half_life": 2000,
+            "entropy_coef": 0.003,
+            "num_epochs": 4,
+        },
+        "average_decay": 0.97,
+    },
+    num_envs=1024,
+    max_iterations=4000,
+)
+
 TASKS = (
     Task(
         name="anymal_c_rough",
         recipes={
-            "fast": Recipe(
-                env=fast,
-                agent={
-                    "policy": {
-                        "symmetry": "equivariant",
-                        "init_std": 0.6,
-                    },
-                    "ppo": {
-                        "desired_kl": 0.02,
-                        "kl_half_life": 2000,
-                        "entropy_coef": 0.003,
-                        "num_epochs": 4,
-                    },
-                    "average_decay": 0.97,
-                },
-                num_envs=1024,
-                max_iterations=4000,
-            ),
+            "fast": FAST,
+            "gpu": for_gpu(FAST, max_iterations=3500, save_interval=500),
             "reference": Recipe(
                 env=reference,
                 agent={
