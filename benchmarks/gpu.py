@@ -23,8 +23,8 @@ from physics import BatchedEngine
 from robots import ANYMAL_C
 from scripts.config import default_config
 
-PHYSICS_KERNEL = "step"
-"""Name of the kernel that steps the physics."""
+PHYSICS_KERNELS = ("step", "place")
+"""Names of the kernels that step the physics and put robots into new states."""
 TINY = 32
 """Robots of a quick run."""
 
@@ -268,7 +268,7 @@ class LaunchesBenchmark:
             return results
         iteration = statistics.median(seconds(trainer.iterate) for _ in range(5))
         busy = sum(whole.seconds.values())
-        physics = sum(time for name, time in whole.seconds.items() if name.split("(")[0] == PHYSICS_KERNEL)
+        physics = sum(time for name, time in whole.seconds.items() if name.split("(")[0] in PHYSICS_KERNELS)
         for name, time in Counter(whole.seconds).most_common(10):
             print(f"    {1e3 * time:8.3f} ms in {whole.counts[name]:5d} of {name[:80]}", flush=True)
         return results | {

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from algorithms import Actor, LearnerConfig, Trainer
-from envs import EnvConfig, LeggedEnv
+from benchmarks.gpu import launches
+from envs import EnvConfig, LeggedEnv, get_task
 from envs.evaluation import evaluate, evaluation_config
 from native.launch import Graphs
 from physics import BatchedEngine
 from physics.batched.cpu import CpuStepper
+from scripts.config import overlay
 from tests.envs.common import lively, make, random_actions, reference, rugged, varied
 from tests.gpu import needs_gpu
 from tests.native.graph_emulation import emulate_graphs
@@ -194,6 +196,43 @@ def test_a_compiled_learner_is_a_plain_one(policy: dict[str, Any]) -> None:
     torch.compiler.reset()
 
 
+# ---------------------------------------------------------------------- how much is launched
+
+
+def task_trainer(task: str, recipe: str, device: str = "cpu", num_envs: int = 32) -> Trainer:
+    """A task's own learner and environment, with short rollouts."""
+    chosen = get_task(task).recipe(recipe)
+    agent = overlay(LearnerConfig(), chosen.agent)
+    agent.ppo.num_steps, agent.ppo.num_epochs, agent.ppo.num_mini_batches = 8, 2, 2
+    env = as_on_a_gpu(LeggedEnv(chosen.env(), num_envs, num_threads=1, device=device))
+    trainer = Trainer(env, agent, None, 1, graphs=False)
+    trainer.ppo._native = None
+    env.reset(seed=1)
+    return trainer
+
+
+def launched(trainer: Trainer) -> tuple[float, float]:
+    """Operators (kernels on a GPU) of a policy step and of a mini-batch."""
+    trainer.iterate()
+    device = trainer.env.device
+    rollout, update = (launches(call, device).count for call in (trainer.collect, trainer._update))
+    return rollout / 8, update / 4
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "step", "mini_batch"),
+    [
+        ("anymal_c_flat", "fast", 350, 275),
+        ("anymal_c_rough", "fast", 680, 275),
+        ("anymal_c_rough", "reference", 585, 175),
+    ],
+)
+def test_operators_stay_few(task: str, recipe: str, step: int, mini_batch: int) -> None:
+    """Before compilation: what grows here grows there. The bounds are a few percent above what there is."""
+    found = launched(task_trainer(task, recipe))
+    assert found[0] < step and found[1] < mini_batch, found
+
+
 # ---------------------------------------------------------------------- on a GPU
 
 
@@ -267,3 +306,17 @@ def test_compiled_training_repeats_its_bits() -> None:
             trainer.iterate()
         ends.append(weights(trainer))
     assert torch.equal(ends[0], ends[1]) and ends[0].isfinite().all()
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("task", "step", "mini_batch"), [("anymal_c_flat", 56, 54), ("anymal_c_rough", 62, 56)]
+)
+def test_compiled_kernels_stay_few(task: str, step: int, mini_batch: int) -> None:
+    """An H100 counted 51 and 57 a step, 48 and 50 a mini-batch (4,096 robots, 24 steps, 20 or 16 mini-batches)."""
+    torch.compiler.reset()
+    trainer = task_trainer(task, "gpu", "cuda", 1024)
+    trainer.env.compile()  # type: ignore[attr-defined]
+    trainer.compile()
+    found = launched(trainer)
+    assert found[0] < step and found[1] < mini_batch, found

@@ -1,0 +1,35 @@
+"""Which recipe a command line means."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts import config
+from scripts.config import parse
+
+
+@pytest.mark.parametrize(
+    ("args", "device", "recipe"),
+    [
+        ([], "cpu", "fast"),
+        ([], "cuda", "gpu"),
+        (["--task", "go2_rough"], "cuda:1", "gpu"),
+        (["--recipe", "reference"], "cuda", "reference"),
+    ],
+)
+def test_the_recipe_follows_the_device(
+    args: list[str], device: str, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "choose_device", lambda name, engine: (device, "for the test"))
+    assert parse(args).recipe == recipe
+
+
+@pytest.mark.parametrize("flag", ["--device", "--sim_device", "--rl_device"])
+def test_the_device_that_is_asked_for_counts(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(config, "choose_device", lambda name, engine: (asked.append(name), (name, ""))[1])
+    assert parse([flag, "cuda:0"]).recipe == "gpu" and asked == ["cuda:0"]
+
+
+def test_a_device_that_is_not_there_leaves_the_default() -> None:
+    assert parse(["--device", "tpu"]).recipe == "fast"  # training itself refuses it
