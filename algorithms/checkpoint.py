@@ -44,6 +44,11 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return content
 
 
+def part(path: Path, rank: int) -> Path:
+    """Beside a checkpoint, the file of one of the other processes that made it."""
+    return path.with_suffix(f".rank{rank}.pt")
+
+
 def available(folder: Path) -> dict[int, Path]:
     """Iteration -> path of every `model_<iteration>.pt` in a folder, ascending."""
     found = ((re.fullmatch(r"model_(\d+)\.pt", path.name), path) for path in folder.glob("model_*.pt"))

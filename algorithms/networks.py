@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.config import PolicyConfig
+from algorithms.distributed import ALONE, Ranks
 from algorithms.memory import Memory, Mirror, image
 from algorithms.mlp import MLP
 
@@ -34,14 +35,16 @@ class RunningNormaliser(nn.Module):
         return (x - self.mean) / torch.sqrt(self.var + 1e-4)
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Add samples [B, size] (Chan et al. 1979, parallel variance)."""
+    def update(self, x: Tensor, ranks: Ranks = ALONE) -> None:
+        """Add samples [B, size] of every process in `ranks` (Chan et al. 1979, parallel variance)."""
         if self.mirror is not None:
             x = torch.cat((x, image(x, self.mirror)))
-        batch = float(len(x))
+        batch = float(len(x) * ranks.size)
         total = self.count + batch
-        delta = x.mean(0) - self.mean
-        spread = self.var * self.count + x.var(0, unbiased=False) * batch
+        mean, var = x.mean(0), x.var(0, unbiased=False)
+        ranks.pool(mean, var)
+        delta = mean - self.mean
+        spread = self.var * self.count + var * batch
         self.var.copy_((spread + delta.square() * (self.count * batch / total)) / total)
         self.mean += delta * (batch / total)
         self.count.copy_(total)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from algorithms.backprop import Layers, added_up, aligned, backward, forward, pair
 from algorithms.config import PPOConfig
+from algorithms.distributed import ALONE, Ranks
 from algorithms.memory import image
 from algorithms.native_update import native_gradients
 from algorithms.networks import ActorCritic
@@ -118,8 +119,8 @@ def loss_figures(
 class PPO:
     """Updates an `ActorCritic` from a `RolloutBuffer`."""
 
-    def __init__(self, policy: ActorCritic, cfg: PPOConfig, device: torch.device):
-        self.policy, self.cfg = policy, cfg
+    def __init__(self, policy: ActorCritic, cfg: PPOConfig, device: torch.device, ranks: Ranks = ALONE):
+        self.policy, self.cfg, self.ranks = policy, cfg, ranks
         self.parameters = list(policy.parameters())
         self.learning_rate = torch.tensor(cfg.learning_rate, device=device)
         """Learning rate, a tensor on the device."""
@@ -297,6 +298,7 @@ class PPO:
             totals: sums of these over the mini-batches that count, and the number of others, [4]; changed.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        self.ranks.average([*gradients, terms])  # not finite on one, not finite on all
         scale, bad = self._decide(torch.stack(torch._foreach_norm(gradients)), terms, totals)
         # Fused Adam divides gradients by grad_scale and does nothing where found_inf is set, on the device.
         self.optimizer.grad_scale, self.optimizer.found_inf = scale, bad  # type: ignore[attr-defined]

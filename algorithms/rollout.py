@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from algorithms.distributed import Ranks
+
 
 class RolloutBuffer:
     """T steps of N robots, time-major: every tensor is [T, N, ...] on the environment's device.
@@ -94,13 +96,16 @@ class RolloutBuffer:
         self.rewards.add_((ends + surplus * self.values) * gamma)
         return surplus.sum()
 
-    def compute_advantages(self, last_values: Tensor, gamma: float, lam: float) -> None:
+    def compute_advantages(
+        self, last_values: Tensor, gamma: float, lam: float, normalise: bool = True
+    ) -> None:
         """Generalised advantage estimation (arXiv 1506.02438, equation 16), normalised over the rollout.
 
         Args:
             last_values: values of the observations after the last step, [N].
             gamma: discount.
             lam: GAE's lambda.
+            normalise: False leaves that to `normalise_advantages`.
         """
         advantage = torch.zeros_like(last_values)
         next_values = last_values
@@ -111,4 +116,13 @@ class RolloutBuffer:
             self.advantages[step].copy_(advantage)
             next_values = self.values[step]
         torch.add(self.advantages, self.values, out=self.returns)
-        self.advantages.sub_(self.advantages.mean()).div_(self.advantages.std() + 1e-8)
+        if normalise:
+            self.advantages.sub_(self.advantages.mean()).div_(self.advantages.std() + 1e-8)
+
+    def normalise_advantages(self, ranks: Ranks) -> None:
+        """Normalise over the rollouts of all processes."""
+        mean, var = self.advantages.mean(), self.advantages.var(unbiased=False)
+        ranks.pool(mean, var)
+        count = ranks.size * self.advantages.numel()
+        std = (var * (count / (count - 1))).sqrt()
+        self.advantages.sub_(mean).div_(std + 1e-8)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from algorithms import checkpoint
 from algorithms.config import LearnerConfig
+from algorithms.distributed import ALONE, Ranks
 from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
@@ -48,6 +49,14 @@ class Environment(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
+    # for several processes only
+
+    def carry_over(self, state: dict[str, Any], seed: int) -> None: ...
+
+    def pool_counts(self, processes: int) -> list[Tensor]: ...
+
+    def learn_from_counts(self) -> None: ...
+
 
 class NonFiniteError(RuntimeError):
     """Numbers kept being non-finite, so that going on would learn nothing."""
@@ -71,7 +80,7 @@ class Trainer:
     """Trains one policy in one environment, on the environment's device.
 
     On a CPU two runs with one seed give the same bits, and so does a run that was interrupted and continued
-    from a checkpoint.
+    from a checkpoint. Where several processes train together each has a trainer, with robots of its own.
     """
 
     def __init__(
@@ -83,6 +92,7 @@ class Trainer:
         metadata: dict[str, Any] | None = None,
         evaluator: Callable[[ActorCritic], dict[str, float]] | None = None,
         graphs: bool = True,
+        ranks: Ranks = ALONE,
     ):
         """Prepare; nothing is stepped yet.
 
@@ -95,9 +105,10 @@ class Trainer:
             evaluator: called before each checkpoint; its figures are logged as `Eval/...`, and the
                 policy with the smallest `score` so far is kept as `model_best.pt`. It must not touch `env`.
             graphs: on a GPU, replay rollout and update as CUDA graphs from the third iteration on.
+            ranks: the processes that train together; only the first has an evaluator.
         """
         cfg.validate()
-        self.env, self.cfg, self.run_dir = env, cfg, run_dir
+        self.env, self.cfg, self.run_dir, self.ranks = env, cfg, run_dir, ranks
         self.metadata = metadata or {}
         self.evaluator = evaluator
         self.evaluation: dict[str, float] = {}
@@ -106,18 +117,20 @@ class Trainer:
         prepare(env.device)
         torch.manual_seed(seed)
         self.policy = make_policy(env, cfg)
+        ranks.broadcast(list(self.policy.state_dict().values()))
         self.average = copy.deepcopy(self.policy) if cfg.average_decay else None
         """Running average of the policy's weights, if asked for."""
-        self.ppo = PPO(self.policy, cfg.ppo, env.device)
+        self.ppo = PPO(self.policy, cfg.ppo, env.device, ranks)
+        self.seed = ranks.seed(seed)
         self.generator = torch.Generator(env.device)
-        self.generator.manual_seed(seed)
-        self.seed = seed
+        self.generator.manual_seed(self.seed)
         self.iteration = 0
         """Updates done so far."""
         self.train_time = 0.0
         """Seconds spent in rollouts, updates and evaluations so far, over all resumed parts."""
-        self._stop = False
+        self._stop = self._told_to_stop = False
         self._bad_updates = 0
+        self._counts = env.pool_counts(ranks.size) if ranks.size > 1 else []
         self._make_buffers()
         self.graphs = Graphs(env.device, (self.generator, env.generator), graphs)
         self._queue_rollout, self._queue_update = self.graphs(self._rollout), self.graphs(self._update)
@@ -144,6 +157,7 @@ class Trainer:
         self._episode_steps = torch.zeros(env.num_envs, device=device)
         self._finished = torch.zeros(3, device=device)  # sum of returns, of lengths, number
         self._mean_return = torch.zeros(2, device=device)  # last known mean return and length
+        self._stops = torch.zeros(1, device=device)  # processes that were told to stop
 
     def compile(self, backend: str = "inductor") -> None:
         """From now on let torch.compile make few kernels of what surrounds the environment's steps.
@@ -162,7 +176,10 @@ class Trainer:
 
     @torch.no_grad()
     def collect(self) -> dict[str, Tensor]:
-        """Fill the rollout buffer; returns the environment's log, averaged over finished episodes."""
+        """Fill the rollout buffer; returns the environment's log, averaged over finished episodes.
+
+        Of several processes, each returns its part of what is the log when added up.
+        """
         rollout, env = self.rollout, self.env
         obs = env.get_observations()
         rollout.actor_hidden.copy_(self._actor_hidden)
@@ -220,8 +237,10 @@ class Trainer:
     def _average_log(self, names: list[str], values: Tensor) -> dict[str, Tensor]:
         """Average [T, K] log values: counts are summed, `Episode/` weighted by the episodes that ended."""
         count = values[:, names.index("Episode/finished")]
-        share = (count / count.sum().clamp(min=1.0)).unsqueeze(1)
-        per_episode, means = (share * values).sum(0), values.mean(0)
+        total = count.sum()
+        self.ranks.sum([total])
+        share = (count / total.clamp(min=1.0)).unsqueeze(1)
+        per_episode, means = (share * values).sum(0), values.mean(0) / self.ranks.size
         counted = {"Episode/finished", "Episode/non_finite"}
         averaged = {}
         for i, name in enumerate(names):
@@ -232,7 +251,10 @@ class Trainer:
     @torch.no_grad()
     def evaluate_rollout(self) -> Tensor:
         """Values, time-out bootstrapping and advantages; returns the number of surplus time-outs."""
-        return self._values()
+        surplus = self._values()
+        if self.ranks.size > 1:
+            self.rollout.normalise_advantages(self.ranks)
+        return surplus
 
     def _values(self) -> Tensor:
         rollout, policy, ppo = self.rollout, self.policy, self.cfg.ppo
@@ -243,7 +265,7 @@ class Trainer:
         surplus = rollout.bootstrap(final_values, ppo.gamma)
         self._critic_hidden.copy_(states[-1] * (1.0 - rollout.dones[-1]).unsqueeze(1))
         last = policy.value(self.env.get_observations()["critic"], self._critic_hidden)
-        rollout.compute_advantages(last, ppo.gamma, ppo.lam)
+        rollout.compute_advantages(last, ppo.gamma, ppo.lam, normalise=self.ranks.size == 1)
         return surplus
 
     def iterate(self) -> dict[str, float]:
@@ -253,6 +275,8 @@ class Trainer:
 
     def _start_iteration(self) -> None:
         """Queue a rollout and an update; on a GPU this returns long before they are done."""
+        if self.ranks.size > 1:
+            self._stops.fill_(self._told_to_stop)
         self._clock.mark("start")
         rollout = self._queue_rollout()
         self._clock.mark("middle")
@@ -263,19 +287,26 @@ class Trainer:
         """The first half of an iteration; returns its figures, [K]."""
         log = self.collect()
         log["Train/surplus_timeouts"] = self.evaluate_rollout()
-        return self._stack(0, log)
+        figures = self._stack(0, log)
+        self.ranks.sum([figures])
+        return figures
 
     def _update(self) -> Tensor:
         """The second half; returns its figures, [L]."""
         losses = self.ppo.update(self.rollout, self.generator)
         if self.policy.obs_normaliser is not None and self.policy.critic_normaliser is not None:
-            self.policy.obs_normaliser.update(self.rollout.obs.flatten(0, 1))
-            self.policy.critic_normaliser.update(self.rollout.critic_obs.flatten(0, 1))
+            self.policy.obs_normaliser.update(self.rollout.obs.flatten(0, 1), self.ranks)
+            self.policy.critic_normaliser.update(self.rollout.critic_obs.flatten(0, 1), self.ranks)
         self._follow()
+        self.ranks.sum([self._finished, self._stops, *self._counts])
+        if self._counts:
+            self.env.learn_from_counts()
         known = (self._finished[2] > 0).expand(2)
         mean = self._finished[:2] / self._finished[2].clamp(min=1.0)
         self._mean_return.copy_(torch.where(known, mean, self._mean_return))
         log = dict(zip(("Train/mean_reward", "Train/mean_episode_length"), self._mean_return, strict=True))
+        if self.ranks.size > 1:
+            log[_STOPS] = self._stops[0]
         return self._stack(1, log | {f"Loss/{name}": value for name, value in losses.items()})
 
     def _stack(self, half: int, log: dict[str, Tensor]) -> Tensor:
@@ -290,7 +321,8 @@ class Trainer:
         self.iteration += 1
         self.train_time += collection + learning
         numbers = dict(zip(self._names[0] + self._names[1], values, strict=True))
-        samples = self.rollout.num_steps * self.env.num_envs
+        self._stop = numbers.pop(_STOPS, 0.0) > 0.0 or self._stop
+        samples = self.rollout.num_steps * self.env.num_envs * self.ranks.size
         numbers["Perf/total_fps"] = samples / (collection + learning)
         numbers["Perf/collection_time"] = collection
         numbers["Perf/learning_time"] = learning
@@ -319,7 +351,8 @@ class Trainer:
     def train(self, max_iterations: int, report: Callable[[int, dict[str, float]], None]) -> bool:
         """Go on until `max_iterations` updates are done; returns whether Ctrl-C (or SIGTERM) ended it early.
 
-        A checkpoint is written every `save_interval` iterations, at the end, and on the way out.
+        A checkpoint is written every `save_interval` iterations, at the end, and on the way out. Several processes
+        stop after the same iteration, whichever of them was told to.
 
         Args:
             max_iterations: total number of updates, earlier parts of a resumed run counted.
@@ -356,6 +389,9 @@ class Trainer:
         return self._stop
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.ranks.size > 1:  # they agree on it in the next update; schedulers may send a signal twice
+            self._told_to_stop = True
+            return
         self._stop = True
         # a second Ctrl-C ends the program at once
         signal.signal(number, signal.SIG_DFL)
@@ -368,27 +404,24 @@ class Trainer:
         self.train_time += time.perf_counter() - start
         if self.evaluation["score"] < self.best_score:
             self.best_score = self.evaluation["score"]
-            self.save(BEST)
+            if self.run_dir is not None:
+                checkpoint.save(self.run_dir / BEST, self.state_dict())
 
-    def save(self, name: str = "") -> Path | None:
-        """Write a checkpoint, `model_<iteration>.pt` unless named; returns its path."""
+    def save(self) -> None:
+        """Write a checkpoint, `model_<iteration>.pt`; it is there when those of all other processes are."""
         if self.run_dir is None:
-            return None
-        path = self.run_dir / (name or f"model_{self.iteration}.pt")
-        checkpoint.save(path, self.state_dict())
-        return path
+            return
+        path = self.run_dir / f"model_{self.iteration}.pt"
+        if not self.ranks.first:
+            checkpoint.save(checkpoint.part(path, self.ranks.rank), self._own_state())
+        self.ranks.wait()
+        if self.ranks.first:
+            checkpoint.save(path, self.state_dict())
+        self.ranks.wait()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that shapes the future."""
+    def _own_state(self) -> dict[str, Any]:
+        """What differs between processes: robots and random numbers."""
         return {
-            "metadata": self.metadata,
-            "iteration": self.iteration,
-            "train_time": self.train_time,
-            "evaluation": self.evaluation,
-            "best_score": self.best_score,
-            "policy": self.policy.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
-            "ppo": self.ppo.state_dict(),
             "env": self.env.state_dict(),
             "generator": self.generator.get_state(),
             "hidden": [self._actor_hidden, self._critic_hidden],
@@ -399,25 +432,48 @@ class Trainer:
             },
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that shapes the future; of several processes, all that they share and what is this one's own."""
+        return {
+            "ranks": self.ranks.size,
+            "metadata": self.metadata,
+            "iteration": self.iteration,
+            "train_time": self.train_time,
+            "evaluation": self.evaluation,
+            "best_score": self.best_score,
+            "policy": self.policy.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "ppo": self.ppo.state_dict(),
+            **self._own_state(),
+        }
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken; ValueError where it does not fit."""
+        """Continue exactly where `state_dict` was taken; ValueError where it does not fit.
+
+        That of another number of processes gives what was learned; robots start anew, on the levels they had reached.
+        """
         try:
             self.policy.load_state_dict(state["policy"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"] or state["policy"])
         except RuntimeError as error:
             raise ValueError("the checkpoint's networks differ in shape from this configuration's") from error
-        self.env.load_state_dict(state["env"])
         self.ppo.load_state_dict(state["ppo"])
+        self.iteration, self.train_time = state["iteration"], state["train_time"]
+        self.evaluation, self.best_score = state["evaluation"], state["best_score"]
+        self._mean_return.copy_(state["counters"]["mean_return"])
+        if state.get("ranks", 1) != self.ranks.size:
+            seed = self.seed + self.iteration  # which no part of the run had
+            self.generator.manual_seed(seed)
+            self.env.carry_over(state["env"], seed)
+            return
+        self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
         if self.policy.recurrent:
             for mine, saved in zip((self._actor_hidden, self._critic_hidden), state["hidden"], strict=True):
                 mine.copy_(saved)
-        self.iteration, self.train_time = state["iteration"], state["train_time"]
-        self.evaluation, self.best_score = state["evaluation"], state["best_score"]
         self._episode_return.copy_(state["counters"]["episode_return"])
         self._episode_steps.copy_(state["counters"]["episode_steps"])
-        self._mean_return.copy_(state["counters"]["mean_return"])
 
 
 LOOK_INTERVAL = 10
@@ -425,6 +481,8 @@ LOOK_INTERVAL = 10
 BEST = "model_best.pt"
 """The checkpoint with the best evaluation, beside `model_<iteration>.pt`."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPS = "stops"
+"""Figure of an update that is not for the log."""
 
 
 class _Clock:

@@ -26,6 +26,7 @@ from envs.step_log import Figures, StepLog
 from envs.symmetry import mirror_joints
 from native.launch import fused
 from physics import BatchedEngine, make_engine
+from terrains.curriculum import CommandCurriculum, Curriculum
 from terrains.grid import Terrain, make_terrain
 from terrains.ground import Ground, Plane
 
@@ -397,6 +398,39 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._obs["critic"].copy_(state.get("critic_obs", state["obs"]))
         self._refresh_base()
         self.perception.recall(self.engine)
+
+    def carry_over(self, state: dict[str, Any], seed: int) -> None:
+        """Begin anew with what the curricula of a saved environment learned, whatever its number of robots was.
+
+        Args:
+            state: its `state_dict`.
+            seed: of everything random.
+        """
+        self.reset(seed=seed)
+        saved = state["buffers"]
+        for name, buffer in self._buffers.items():
+            if name.startswith(("curriculum_", "command_curriculum_")):
+                buffer.copy_(saved[name])
+        if self.course:  # robots of all environments are spread over the columns in the same way
+            level = saved["terrain_level"]
+            like = torch.arange(self.num_envs, device=self.device) * len(level) // self.num_envs
+            self.course.assign(level.to(self.device)[like], self.course.column)
+        self.reset()
+
+    # ------------------------------------------------------------------ several processes
+
+    def pool_counts(self, processes: int) -> list[Tensor]:
+        """Let the curricula learn from the robots of several processes, see `Curriculum.pool_counts`."""
+        return [counts for curriculum in self._curricula() for counts in curriculum.pool_counts(processes)]
+
+    def learn_from_counts(self) -> None:
+        """Let the curricula learn from counts that were summed over the processes."""
+        for curriculum in self._curricula():
+            curriculum.learn_from_counts()
+
+    def _curricula(self) -> list[Curriculum | CommandCurriculum]:
+        found = (self.course and self.course.curriculum, self.commands.curriculum)
+        return [curriculum for curriculum in found if curriculum]
 
     def get_observations(self) -> dict[str, Tensor]:
         """The observations last returned by `reset` or `step`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -23,7 +24,8 @@ DRIVER = Path("/proc/driver/nvidia/version")
 def choose_device(name: str, engine: str = "auto", robot: RobotConfig | None = None) -> tuple[str, str]:
     """The device that a name means here, and why.
 
-    `auto` is the GPU where torch sees one and engine `batched` compiles for it, else the CPU.
+    `auto` is the GPU where torch sees one and engine `batched` compiles for it, else the CPU. Processes that torchrun
+    started on this machine take a GPU each.
 
     Args:
         name: auto, cpu, cuda or cuda:N.
@@ -46,7 +48,7 @@ def choose_device(name: str, engine: str = "auto", robot: RobotConfig | None = N
         return "cpu", "engine mujoco runs there"
     if name == "auto" and not torch.cuda.is_available():
         return "cpu", _why_no_cuda()
-    wanted = "cuda" if name == "auto" else name
+    wanted = _own_gpu(name)
     try:
         device = find_device(wanted)
         check_compiler(device)
@@ -57,6 +59,21 @@ def choose_device(name: str, engine: str = "auto", robot: RobotConfig | None = N
             return "cpu", f"{torch.cuda.get_device_name()} is not used: {error}"
         raise ValueError(str(error)) from error
     return wanted, torch.cuda.get_device_name(device)
+
+
+def _own_gpu(name: str) -> str:
+    """What a name of a GPU means to this process; ValueError where those of torchrun cannot have one each."""
+    local_rank, processes = os.environ.get("LOCAL_RANK"), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if local_rank is None:
+        return "cuda" if name == "auto" else name
+    if ":" in name and processes > 1:
+        raise ValueError(f"--device {name} is one GPU for {processes} processes; give auto or cuda")
+    if processes > max(torch.cuda.device_count(), 1):
+        raise ValueError(
+            f"{processes} processes need a GPU each, this machine has {torch.cuda.device_count()}: give torchrun "
+            "a smaller --nproc_per_node, or --device cpu"
+        )
+    return name if ":" in name else f"cuda:{local_rank}"
 
 
 def _why_no_cuda() -> str:

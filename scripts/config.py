@@ -18,6 +18,7 @@ import yaml
 from algorithms.config import LearnerConfig
 from envs.config import EnvConfig
 from envs.tasks import get_task
+from physics import choose_device
 from robots.config import nearest
 
 T = TypeVar("T")
@@ -33,9 +34,9 @@ class RunConfig:
     task: str = "anymal_c_flat"
     """Task to train."""
     recipe: str = ""
-    """Named set of values of the task; empty for its default. `reference` has the published ones."""
+    """Named set of values of the task; empty for its default, `gpu` on a GPU. `reference` has the published ones."""
     num_envs: int = 4096
-    """Robots trained together."""
+    """Robots trained together, of all processes."""
     max_iterations: int = 300
     """Policy updates in all, those before a resume counted."""
     seed: int = 1
@@ -56,7 +57,7 @@ class RunConfig:
     """Let torch.compile make few kernels of many operators: twice as fast on a GPU after a minute the first time, and
     ten seconds later on; auto does it there for runs of 1,000 iterations or more."""
     num_threads: int = 0
-    """Threads of torch and of the physics, 0 for one per core."""
+    """Threads of torch and of the physics in each process, 0 for one per core."""
     resume: bool = False
     """Continue a run: the newest (of `task`, if given), or `load_run`, from its last checkpoint or `checkpoint`."""
     load_run: str = ""
@@ -205,7 +206,7 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
     """
     args = list(sys.argv[1:] if argv is None else argv)
     task = _peek(args, "task") or "anymal_c_flat"
-    default = default or default_config(task, _peek(args, "recipe") or "")
+    default = default or default_config(task, _peek(args, "recipe") or _recipe_here(task, args))
     flags = parse_flags(default, args)
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
@@ -251,6 +252,16 @@ def _flags(value: Any, prefix: str = "-") -> list[str]:
     joint = "-" if prefix == "-" else "."
     names = {name.lstrip(".").replace("_", "-"): item for name, item in value.items()}  # as tyro spells them
     return [f for name, item in names.items() for f in _flags(item, f"{prefix}{joint}{name}")]
+
+
+def _recipe_here(task: str, args: list[str]) -> str:
+    """Name of a task's recipe for the device that flags name; the default where they name none that there is."""
+    names = [_peek(args, flag) for flag in ("sim_device", "rl_device", "device")]
+    device = next((name for name in names if name), "auto")
+    with contextlib.suppress(ValueError):
+        chosen, _ = choose_device(device, _peek(args, "engine") or "auto")
+        return get_task(task).default_on(chosen)
+    return ""
 
 
 def _peek(args: list[str], name: str) -> str | None:

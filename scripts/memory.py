@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -99,23 +100,28 @@ def largest_fit(cfg: RunConfig, device: str, have: float) -> int:
 
 
 def available(device: str) -> int:
-    """Memory that a training may take, bytes: what a GPU has free, all that a machine or its container has."""
+    """Memory that a training may take, bytes: what a GPU has free, all that a machine or its container has.
+
+    Processes that torchrun started on this machine share the latter.
+    """
     if device != "cpu":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no file, or `max`
         memory = min(memory, int(CGROUP.read_text()))
-    return memory
+    return memory // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
-def check_memory(cfg: RunConfig, device: str) -> None:
-    """ValueError with one sentence that names what would fit, if the robots do not."""
-    need, have = predict(cfg, device), available(device)
+def check_memory(cfg: RunConfig, device: str, processes: int = 1) -> None:
+    """ValueError with one sentence that names what would fit, if the robots, shared by processes, do not."""
+    need, have = predict(replace(cfg, num_envs=cfg.num_envs // processes), device), available(device)
     if need > have:
         where = "this machine has" if device == "cpu" else "the GPU has free"
+        if processes > 1:
+            where = f"for each of {processes} processes, {where}"
         raise ValueError(
             f"--num_envs {cfg.num_envs} needs about {need / 2**30:.1f} GiB, {where} {have / 2**30:.1f} GiB: "
-            f"at most {largest_fit(cfg, device, have)} robots fit"
+            f"at most {largest_fit(cfg, device, have) * processes} robots fit"
         )
 
 
@@ -128,7 +134,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(cfg: RunConfig, device: str) -> Iterator[None]:
+def explained(cfg: RunConfig, device: str, processes: int = 1) -> Iterator[None]:
     """Turn an exhausted memory into a ValueError: one sentence that names what was asked for and what would fit."""
     try:
         yield
@@ -136,7 +142,7 @@ def explained(cfg: RunConfig, device: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         # the prediction, by which the robots fit, was too low: no more than half of them are promised
-        fit = min(cfg.num_envs // 2, largest_fit(cfg, device, available(device)))
+        fit = min(cfg.num_envs // 2, largest_fit(cfg, device, available(device)) * processes)
         raise ValueError(
             f"out of memory on {device} with --num_envs {cfg.num_envs}: about {fit} robots would fit"
         ) from error

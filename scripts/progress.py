@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from algorithms.distributed import ALONE, Ranks
 from envs.course import Course
 from viewers.terrain_map import draw_levels, draw_map
 
@@ -94,14 +95,19 @@ class ProgressLog:
 
 
 class CurriculumLog:
-    """Robots on each level and shape of the map, and their success: `curriculum.csv` and pictures."""
+    """Robots on each level and shape of the map, and their success: `curriculum.csv` and pictures.
+
+    Of several processes, each has one; the first one's writes.
+    """
 
     NAMES = ("iteration", "shape", "level", "robots", "success")
 
-    def __init__(self, folder: Path, course: Course, start: int):
+    def __init__(self, folder: Path, course: Course, start: int, ranks: Ranks = ALONE):
         """Append to the run folder's table, leaving out rows after iteration `start`."""
-        self.folder, self.course = folder, course
+        self.folder, self.course, self.ranks = folder, course, ranks
         self._path = folder / "curriculum.csv"
+        if not ranks.first:
+            return
         rows: list[list[str]] = []
         if self._path.exists():
             with self._path.open(newline="") as file:
@@ -111,8 +117,11 @@ class CurriculumLog:
             csv.writer(file).writerows([list(self.NAMES), *rows])
 
     def write(self, iteration: int) -> None:
-        """Add the state after an iteration."""
-        count, rate = self.course.table()
+        """Add the state after an iteration, with the robots of all processes, which all call this."""
+        own, rate = self.course.table()
+        count = sum(self.ranks.gather(own), np.zeros_like(own))
+        if not self.ranks.first:
+            return
         with self._path.open("a", newline="") as file:
             for level, shape in np.ndindex(*count.shape):
                 cell = count[level, shape], round(float(rate[level, shape]), 4)

@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 
 from algorithms import checkpoint
+from algorithms.distributed import Ranks
 from algorithms.networks import ActorCritic
 from algorithms.trainer import BEST, NonFiniteError, make_policy
 from envs.legged_env import LeggedEnv
@@ -160,6 +161,7 @@ def set_aside(folder: Path, iteration: int) -> Path | None:
         that folder; None if there was nothing to move.
     """
     later = [path for number, path in checkpoint.available(folder).items() if number > iteration]
+    later += [part for path in later for part in folder.glob(f"{path.stem}.rank*.pt")]
     if not later:
         return None
     best = folder / BEST
@@ -241,6 +243,34 @@ def _readable(damaged: Path) -> str:
     return ""
 
 
+def load_own_checkpoint(path: Path, task: str, device: str, ranks: Ranks) -> dict[str, Any]:
+    """`load_checkpoint` for one of several processes: with its own robots, if as many wrote it."""
+    content = load_checkpoint(path, task, device)
+    if not ranks.first and content.get("ranks", 1) == ranks.size:
+        content |= checkpoint.load(checkpoint.part(path, ranks.rank), device)
+    return content
+
+
+def remember(folder: Path) -> None:
+    """Leave word of the run folder for the processes that torchrun starts in place of these if one of them ends."""
+    if (note := _note()) and os.environ.get("LOCAL_RANK") == "0":
+        note.write_text(str(folder.resolve()))
+
+
+def remembered() -> Path | None:
+    """The run folder of the processes before these; None where torchrun did not start any."""
+    note = _note()
+    return Path(note.read_text()) if note and note.is_file() else None
+
+
+def _note() -> Path | None:
+    """A file in the folder that torchrun makes for each launch on each machine; None without torchrun."""
+    error_file = os.environ.get(
+        "TORCHELASTIC_ERROR_FILE"
+    )  # <that folder>/attempt_<n>/<local rank>/error.json
+    return Path(error_file).parents[2] / "trot_run_folder" if error_file else None
+
+
 def move_checkpoint(content: dict[str, Any], device: str, seed: int) -> bool:
     """Make a training's checkpoint one of this kind of device, in place; returns whether it was of another kind.
 
@@ -272,9 +302,13 @@ def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
 
 
 def set_threads(num_threads: int) -> int:
-    """Give torch and the physics the same number of threads, 0 for one per core; returns it."""
+    """Give torch and the physics the same number of threads, 0 for one per core; returns it.
+
+    Processes that torchrun started on this machine share the cores.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    count = num_threads or cores or 1
+    share = (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    count = num_threads or max(share, 1)
     torch.set_num_threads(count)
     return count
 

@@ -1,4 +1,7 @@
-"""Train a policy: `python scripts/train.py --task anymal_c_flat --num_envs 4096`."""
+"""Train a policy: `python scripts/train.py --task anymal_c_flat --num_envs 4096`.
+
+On several GPUs or machines: `torchrun --nproc_per_node 8 scripts/train.py ...`, see algorithms/distributed.py.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -17,9 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
+import torch
+
 from algorithms import Actor, ActorCritic, Trainer
 from algorithms.checkpoint import available
-from algorithms.trainer import LOOK_INTERVAL
+from algorithms.distributed import Ranks, connected
+from algorithms.trainer import LOOK_INTERVAL, NonFiniteError
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks
@@ -34,9 +40,11 @@ from scripts.runs import (
     command,
     create_run_folder,
     find_run,
-    load_checkpoint,
+    load_own_checkpoint,
     locked,
     move_checkpoint,
+    remember,
+    remembered,
     set_aside,
     set_threads,
     shipped,
@@ -68,72 +76,108 @@ def main() -> int:
     if "--list" in sys.argv:
         return show_choices()
     with ExitStack() as lock:
-        return run(lock)
+        ranks = lock.enter_context(connected())
+        return run(lock, ranks)
 
 
-def run(lock: ExitStack) -> int:
+def run(lock: ExitStack, ranks: Ranks) -> int:
     """Train, resume or check, with the run folder in `lock`; returns the exit status."""
-    flags, _ = peek(ResumeFlags(), [arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
-    folder = find_run(flags) if flags.resume else None
-    cfg = resume_config(folder) if folder else parse()
-    validate(cfg)
-    threads = set_threads(cfg.num_threads)
-    device, why = choose_device(cfg.device, cfg.engine, cfg.env.robot)
-    print(f"device     {device} ({why})", flush=True)
-    lock.enter_context(memory.explained(cfg, device))
+    interrupted = ranks.agree(remembered())  # torchrun started these processes in place of others
+    with ranks.together():
+        flags, _ = peek(ResumeFlags(), [arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
+        folder = interrupted or (find_run(flags) if flags.resume else None)
+        cfg = resume_config(folder) if folder and flags.resume else parse()
+        validate(cfg, ranks.size)
+        threads = set_threads(cfg.num_threads)
+        device, why = choose_device(cfg.device, cfg.engine, cfg.env.robot)
+    ranks.say(f"device     {device} ({why})")
+    kinds = set(ranks.gather(device.split(":")[0]))
+    lock.enter_context(memory.explained(cfg, device, ranks.size))
     state = None
-    if folder:
-        lock.enter_context(locked(folder))
+    with ranks.together():
+        if len(kinds) > 1:
+            raise ValueError("some processes have a GPU and some have none: give --device cpu, or cuda")
+        if ranks.size > 1 and device != "cpu":
+            torch.cuda.set_device(device)
+        if folder and ranks.first:
+            lock.enter_context(locked(folder))
         # a folder with a configuration and no checkpoint yet is a run that has not begun
-        if flags.checkpoint >= 0 or available(folder):
-            state = load_checkpoint(checkpoint_path(folder, flags.checkpoint), cfg.task, device)
+        if folder and (available(folder) or (flags.checkpoint >= 0 and not interrupted)):
+            path = checkpoint_path(folder, -1 if interrupted else flags.checkpoint)
+            state = load_own_checkpoint(path, cfg.task, device, ranks)
     if cfg.learner == "rsl_rl":
         from scripts.rsl_rl_runner import train_rsl_rl
 
         return train_rsl_rl(cfg, threads)
-    env = LeggedEnv(cfg.env, cfg.num_envs, cfg.engine, device, threads, cfg.seed)
+    with ranks.together():
+        robots = cfg.num_envs // ranks.size
+        env = LeggedEnv(cfg.env, robots, cfg.engine, device, threads, ranks.seed(cfg.seed))
     metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
     metadata["device"] = f"{device} ({why})"
     metadata["compiled"] = compiled = wants_compiling(cfg, device, state)
     if cfg.check:
-        return check(cfg, env, threads, device)
-    if not folder:
-        folder = create_run_folder(cfg)
-        lock.enter_context(locked(folder))
-    evaluator = make_evaluator(cfg, device, threads)
-    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off")
+        return check(cfg, env, threads, device, ranks)
+    with ranks.together():
+        if ranks.first and not folder:
+            folder = create_run_folder(cfg)
+            lock.enter_context(locked(folder))
+    folder = ranks.agree(folder)
+    with ranks.together():
+        if not folder or not folder.is_dir():
+            raise ValueError(f"--log_dir {cfg.log_dir} must be on a disk that all machines share")
+        evaluator = make_evaluator(cfg, device, threads) if ranks.first else None
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off", ranks)
     if compiled:
         env.compile()
         trainer.compile()
     if state:
-        if move_checkpoint(state, device, cfg.seed):
-            print("the checkpoint is from another kind of device: random numbers start anew")
-        trainer.load_state_dict(state)
-        if aside := set_aside(folder, trainer.iteration):
+        with ranks.together():
+            if move_checkpoint(state, device, ranks.seed(cfg.seed)):
+                ranks.say("the checkpoint is from another kind of device: random numbers start anew")
+            if (before := state.get("ranks", 1)) != ranks.size:
+                ranks.say(
+                    f"the checkpoint is of {before} processes, not {ranks.size}: robots start anew, "
+                    "on the levels they had reached"
+                )
+            trainer.load_state_dict(state)
+    if ranks.first:
+        if not state:
+            save_config(cfg, folder / "config.yaml")
+        elif aside := set_aside(folder, trainer.iteration):
             print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
-    else:
-        save_config(cfg, folder / "config.yaml")
-    announce(cfg, env, threads, folder, trainer)
+        announce(cfg, env, threads, folder, trainer)
     if trainer.iteration >= cfg.max_iterations:
-        print(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
+        ranks.say(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
         return 0
-    levels = CurriculumLog(folder, env.course, trainer.iteration) if env.course else None
-    with ProgressLog(folder, cfg.max_iterations, trainer.iteration) as log:
+    remember(folder)
+    levels = CurriculumLog(folder, env.course, trainer.iteration, ranks) if env.course else None
+    own_log = ProgressLog(folder, cfg.max_iterations, trainer.iteration) if ranks.first else nullcontext()
+    with own_log as log:
 
         def report(iteration: int, numbers: dict[str, float]) -> None:
-            log.write(iteration, numbers)
+            if log:
+                log.write(iteration, numbers)
             if levels and (iteration % LOOK_INTERVAL == 0 or iteration == cfg.max_iterations):
                 levels.write(iteration)
 
-        interrupted = trainer.train(cfg.max_iterations, report)
+        try:
+            stopped = trainer.train(cfg.max_iterations, report)
+        except NonFiniteError:  # on all
+            if ranks.first:
+                raise
+            return 2
+    if not ranks.first:
+        return 0
     if levels:
         levels.draw(env.engine.base_pos[:, :2].cpu().numpy())
-    if interrupted:
+    if stopped:
         print(
             f"stopped at iteration {trainer.iteration} and saved; "
             f"go on with --resume --load_run {shlex.quote(str(folder))}"
         )
-        return 130
+        return (
+            0 if torch.distributed.is_torchelastic_launched() else 130
+        )  # torchrun takes 130 for a crash, and starts again
     print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
     print(f"watch it: python scripts/play.py --load_run {shlex.quote(str(folder))}")
     return 0
@@ -179,29 +223,37 @@ def resume_config(folder: Path) -> RunConfig:
     return replace(saved, **{name: getattr(cfg, name) for name in APPLIED})
 
 
-def validate(cfg: RunConfig) -> None:
+def validate(cfg: RunConfig, processes: int = 1) -> None:
     """Refuse what cannot work before anything long starts; ValueError with one sentence."""
     if cfg.num_envs < 1:
         raise ValueError(f"--num_envs must be at least 1, not {cfg.num_envs}")
+    if cfg.num_envs % processes:
+        near = max(1, round(cfg.num_envs / processes)) * processes
+        raise ValueError(
+            f"{processes} processes cannot share --num_envs {cfg.num_envs} equally; the nearest they can is {near}"
+        )
+    if cfg.learner == "rsl_rl" and processes > 1:
+        raise ValueError(f"--learner rsl_rl trains in one process, not {processes}: leave torchrun out")
     if cfg.max_iterations < 1:
         raise ValueError(f"--max_iterations must be at least 1, not {cfg.max_iterations}")
     if cfg.num_threads < 0:
         raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
     cfg.env.validate()
     cfg.agent.validate()
-    samples = cfg.num_envs * cfg.agent.ppo.num_steps
+    robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""
+    samples = robots * cfg.agent.ppo.num_steps
     if samples < cfg.agent.ppo.num_mini_batches:
         raise ValueError(
-            f"{samples} samples an iteration cannot make {cfg.agent.ppo.num_mini_batches} mini-batches; "
+            f"{samples} samples an iteration{each} cannot make {cfg.agent.ppo.num_mini_batches} mini-batches; "
             "raise --num_envs"
         )
-    if cfg.agent.policy.recurrent != "none" and cfg.num_envs < cfg.agent.ppo.num_mini_batches:
+    if cfg.agent.policy.recurrent != "none" and robots < cfg.agent.ppo.num_mini_batches:
         raise ValueError(
-            f"{cfg.num_envs} robots cannot make {cfg.agent.ppo.num_mini_batches} mini-batches of whole sequences, "
+            f"{robots} robots{each} cannot make {cfg.agent.ppo.num_mini_batches} mini-batches of whole sequences, "
             "as a recurrent policy needs them; raise --num_envs"
         )
     device, _ = choose_device(cfg.device, cfg.engine, cfg.env.robot)
-    memory.check_memory(cfg, device)
+    memory.check_memory(cfg, device, processes)
 
 
 def show_choices() -> int:
@@ -238,21 +290,25 @@ def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer
     if trainer.graphs.on:
         pieces = ", compiled (a minute the first time)" if trainer.metadata["compiled"] else ""
         print(f"launches   CUDA graphs{pieces}")
-    print(f"robots     {cfg.num_envs}")
+    shared = f" ({env.num_envs} in each of {trainer.ranks.size} processes)" if trainer.ranks.size > 1 else ""
+    print(f"robots     {cfg.num_envs}{shared}")
     print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
     print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)
 
 
-def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str) -> int:
+def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, ranks: Ranks) -> int:
     """One rollout and one update; prints memory and expected time."""
-    trainer = Trainer(env, cfg.agent, None, cfg.seed)
-    env.reset(seed=cfg.seed)
+    trainer = Trainer(env, cfg.agent, None, cfg.seed, ranks=ranks)
+    env.reset(seed=trainer.seed)
     trainer.iterate()
     numbers = trainer.iterate()
+    if not ranks.first:
+        return 0
     seconds = numbers["Perf/collection_time"] + numbers["Perf/learning_time"]
     print(f"task       {cfg.task} (recipe {cfg.recipe})\nengine     {env.engine_choice}, {threads} threads")
     print(f"iteration  {seconds:.2f} s, {numbers['Perf/total_fps']:.0f} env-steps/s")
-    print(f"memory     {memory.report(cfg, device)}")
+    each = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
+    print(f"memory     {memory.report(replace(cfg, num_envs=env.num_envs), device)}{each}")
     print(f"expected   {seconds * cfg.max_iterations / 60:.1f} min for {cfg.max_iterations} iterations")
     return 0
 

@@ -1,7 +1,8 @@
 """Which level of difficulty a robot is given next.
 
 A strategy reads what robots did in the episodes that end, and returns new levels: a class with `next_levels` and
-`@strategy`. Its memory lies in `buffers`, tensors on the device that checkpoints keep.
+`@strategy`. Its memory lies in `buffers`, tensors on the device that checkpoints keep; what it learns about cells in
+`learn` comes from the robots of all processes that train together.
 """
 
 from __future__ import annotations
@@ -125,8 +126,21 @@ class CommandCurriculum:
         self.range = torch.tensor(start, device=device)
         """Slowest and fastest command, m/s, [2]."""
         self._seen = torch.zeros(3, device=device)  # steps, episodes, sum of their tracking
+        self._processes = 1
+        self._counts: Tensor | None = None  # of the same, see `pool_counts`
         self.buffers = {"range": self.range, "seen": self._seen}
         """Memory, part of the environment's state."""
+
+    def pool_counts(self, processes: int) -> list[Tensor]:
+        """See `Curriculum.pool_counts`."""
+        self._processes, self._counts = processes, torch.zeros_like(self._seen)
+        return [self._counts]
+
+    def learn_from_counts(self) -> None:
+        """See `Curriculum.learn_from_counts`."""
+        if self._counts is not None:
+            self._learn(self._counts)
+            self._counts.zero_()
 
     def update(self, tracking: Tensor, done: Tensor) -> None:
         """Take note of a step.
@@ -136,8 +150,16 @@ class CommandCurriculum:
             done: robots whose episode ended, bool, [N].
         """
         ended = done.float()
-        self._seen += torch.stack((torch.ones_like(ended[0]), ended.sum(), ended @ tracking))
-        due = self._seen[0] >= self.interval
+        new = torch.stack((torch.ones_like(ended[0]), ended.sum(), ended @ tracking))
+        if self._counts is None:
+            self._learn(new)
+        else:
+            self._counts += new
+
+    def _learn(self, new: Tensor) -> None:
+        """Steps, episodes and the sum of their tracking, [3], of all processes."""
+        self._seen += new
+        due = self._seen[0] >= self.interval * self._processes
         good = due & (self._seen[2] > self.GOOD * self._seen[1])
         wider = self.range + torch.where(good, self.STEP, 0.0) * self.range.sign()
         self.range.copy_(wider.clamp(-self.limit, self.limit))
@@ -153,6 +175,26 @@ class Curriculum:
             name: torch.zeros(levels * shapes, device=device) for name in ("episodes", "successes")
         }
         """Memory, part of the environment's state: counts of each cell (level, shape), and a strategy's own."""
+        self._counts: tuple[Tensor, Tensor] | None = None  # episodes and successes, see `pool_counts`
+
+    def pool_counts(self, processes: int) -> list[Tensor]:
+        """From now on only count in a step, so that all processes learn from one another's robots.
+
+        Whenever the counts returned here were summed over the processes, `learn_from_counts` is called. None are kept
+        in checkpoints, which are written after that.
+
+        Args:
+            processes: how many there are.
+        """
+        episodes = self.buffers["episodes"]
+        self._counts = torch.zeros_like(episodes), torch.zeros_like(episodes)
+        return list(self._counts)
+
+    def learn_from_counts(self) -> None:
+        """Learn from the counts of all processes, and count anew."""
+        if self._counts is not None:
+            self.learn(*self._counts)
+            torch._foreach_zero_(list(self._counts))
 
     def first_levels(self, random: Tensor) -> Tensor:
         """Levels to begin training with, int64 [N], from numbers in [0, 1), [N]."""
@@ -169,9 +211,23 @@ class Curriculum:
         raise NotImplementedError
 
     def record(self, episodes: Episodes, done: Tensor, succeeded: Tensor) -> None:
-        """Count the episodes that end, [N] each, for `success_rate`."""
+        """Count the episodes that end, [N] each, and `learn` from them."""
         counted = done & episodes.judged()
         count, wins = self._per_cell(episodes, counted), self._per_cell(episodes, counted & succeeded)
+        if self._counts is None:
+            self.learn(count, wins)
+        else:
+            torch._foreach_add_(list(self._counts), [count, wins])
+
+    def learn(self, count: Tensor, wins: Tensor) -> None:
+        """Update the memory of each cell by the episodes that ended there, and those of them that succeeded.
+
+        Called in every step before `next_levels`, or between steps by `learn_from_counts`.
+
+        Args:
+            count: episodes, [levels x shapes].
+            wins: successes, [levels x shapes].
+        """
         fade = self.cfg.memory**count
         for buffer, new in (("episodes", count), ("successes", wins)):
             self.buffers[buffer].mul_(fade).add_(new)
@@ -306,14 +362,17 @@ class Progress(Curriculum):
         for name in ("slow", "fast"):
             self.buffers[name] = torch.zeros(levels * shapes, device=device)
 
+    def learn(self, count: Tensor, wins: Tensor) -> None:
+        """See `Curriculum`."""
+        super().learn(count, wins)
+        rate = wins / count.clamp(min=1.0)
+        for name, memory in (("slow", self.cfg.memory), ("fast", self.cfg.memory**4)):
+            self.buffers[name].lerp_(rate, 1.0 - memory**count)
+
     def next_levels(self, episodes: Episodes, done: Tensor, random: Tensor) -> Tensor:
         """See `Curriculum`."""
-        counted = done & episodes.judged()
-        slow, fast = self.buffers["slow"], self.buffers["fast"]
-        count = self._per_cell(episodes, counted)
-        rate = self._per_cell(episodes, counted & episodes.succeeded()) / count.clamp(min=1.0)
-        for buffer, memory in ((slow, self.cfg.memory), (fast, self.cfg.memory**4)):
-            buffer.lerp_(rate, 1.0 - memory**count)
-        chance = (fast - slow).abs().view(self.levels, self.shapes) + self.FLOOR
+        chance = (self.buffers["fast"] - self.buffers["slow"]).abs().view(
+            self.levels, self.shapes
+        ) + self.FLOOR
         ends = (chance / chance.sum(0)).cumsum(0)  # [levels, shapes]
         return (random > ends[:, episodes.shape]).sum(0).clamp(max=self.levels - 1)

@@ -50,6 +50,15 @@ class RecallEnv:
         info = {"final_obs": final, "log": {"Episode/finished": done.float().sum()}}
         return self.get_observations(), rewards, terminated, truncated, info
 
+    def pool_counts(self, processes: int) -> list[Tensor]:
+        return []
+
+    def learn_from_counts(self) -> None:
+        pass
+
+    def carry_over(self, state: dict[str, Any], seed: int) -> None:
+        self.generator.manual_seed(seed)
+
     def state_dict(self) -> dict[str, Any]:
         return {"time": self.time, "cue": self.cue, "generator": self.generator.get_state()}
 

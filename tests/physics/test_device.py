@@ -45,6 +45,25 @@ def test_auto_is_the_gpu() -> None:
     assert choose_device("auto", "mujoco") == ("cpu", "engine mujoco runs there")
 
 
+@pytest.mark.usefixtures("gpu")
+def test_processes_of_torchrun_take_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert choose_device("auto") == choose_device("cuda") == ("cuda:3", GPU)
+    assert choose_device("cpu") == ("cpu", "as asked")
+    with pytest.raises(ValueError, match="--device cuda:0 is one GPU for 4 processes; give auto or cuda"):
+        choose_device("cuda:0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "5")
+    with pytest.raises(
+        ValueError, match="5 processes need a GPU each, this machine has 4: give torchrun a smaller"
+    ):
+        choose_device("auto")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert choose_device("cuda:2") == ("cuda:2", GPU)
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_without_a_gpu_auto_is_the_cpu() -> None:
     assert choose_device("auto") == ("cpu", "no CUDA device")

@@ -26,9 +26,8 @@ def test_the_recipe_follows_the_device(
 
 @pytest.mark.parametrize("flag", ["--device", "--sim_device", "--rl_device"])
 def test_the_device_that_is_asked_for_counts(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(config, "choose_device", lambda name, engine: (asked.append(name), (name, ""))[1])
-    assert parse([flag, "cuda:0"]).recipe == "gpu" and asked == ["cuda:0"]
+    monkeypatch.setattr(config, "choose_device", lambda name, engine: (name, "for the test"))
+    assert parse([flag, "cuda:0"]).recipe == "gpu" and parse([flag, "cpu"]).recipe == "fast"
 
 
 def test_a_device_that_is_not_there_leaves_the_default() -> None:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from terrains import curriculum as module
-from terrains.curriculum import STRATEGIES, Curriculum, CurriculumConfig, Episodes, make_curriculum
+from terrains.curriculum import (
+    STRATEGIES,
+    CommandCurriculum,
+    Curriculum,
+    CurriculumConfig,
+    Episodes,
+    make_curriculum,
+)
 
 CPU = torch.device("cpu")
 LEVELS, SHAPES, LIMIT = 10, 3, 20.0
@@ -146,12 +153,64 @@ def test_progress_prefers_the_level_whose_success_changes() -> None:
         # level 2 is always crossed, level 7 of the same shape only lately, the others never
         good = (level == 2) | ((level == 7) & (step >= 57))
         result = episodes(n, level=level, shape=1, followed=torch.where(good, 10.0, 0.0))
-        curriculum.next_levels(result, done, spread(n))
+        curriculum.record(result, done, result.succeeded())
     counts = curriculum.next_levels(episodes(1000, shape=1), done[:1].expand(1000) & False, spread())
     counts = counts.bincount(minlength=LEVELS)
     assert counts.argmax() == 7 and counts[7] > 500 and counts.min() > 10, "and forgets none"
     other = curriculum.next_levels(episodes(1000, shape=0), torch.zeros(1000, dtype=torch.bool), spread())
     assert other.bincount(minlength=LEVELS).max() <= 101, "another shape has a progress of its own"
+
+
+@pytest.mark.parametrize("strategy", ["fair", "progress"])
+def test_processes_learn_from_the_sum_of_their_counts(strategy: str) -> None:
+    whole, parts = make(strategy), [make(strategy) for _ in range(2)]
+    counts = [part.pool_counts(2) for part in parts]
+    n = 40
+    for seed in range(5):
+        random = torch.rand(4, n, generator=torch.Generator().manual_seed(seed))
+        changes = {
+            "level": (random[0] * LEVELS).long(), "shape": (random[1] * SHAPES).long(),
+            "followed": 10.0 * random[2], "fell": random[3] > 0.8,
+        }  # fmt: skip
+        result, done = episodes(n, **changes), random[3] > 0.3
+        whole.record(result, done, result.succeeded())
+        for part, own in zip(parts, (slice(0, 15), slice(15, n)), strict=True):
+            before = {name: buffer.clone() for name, buffer in part.buffers.items()}
+            few = episodes(len(range(n)[own]), **{name: value[own] for name, value in changes.items()})
+            part.record(few, done[own], few.succeeded())
+            assert all(torch.equal(part.buffers[name], value) for name, value in before.items()), (
+                "only counted"
+            )
+        for own_counts, others in zip(*counts, strict=True):
+            total = own_counts + others
+            own_counts.copy_(total)
+            others.copy_(total)
+        for part in parts:
+            part.learn_from_counts()
+    for part in parts:
+        for name, value in whole.buffers.items():
+            assert torch.equal(part.buffers[name], value), name
+    assert whole.buffers["successes"].sum() > 0
+
+
+def test_processes_widen_the_commands_together() -> None:
+    whole = CommandCurriculum((-1.0, 1.0), 3.0, 4, CPU)
+    parts = [CommandCurriculum((-1.0, 1.0), 3.0, 4, CPU) for _ in range(2)]
+    counts = [part.pool_counts(2)[0] for part in parts]
+    ranges = []
+    for step in range(24):
+        tracking, done = torch.tensor([1.0, 0.65, 0.9]), torch.tensor([True, step % 4 < 3, step > 8])
+        whole.update(tracking, done)
+        parts[0].update(tracking[:1], done[:1])
+        parts[1].update(tracking[1:], done[1:])
+        if step % 2:
+            total = counts[0] + counts[1]
+            for count, part in zip(counts, parts, strict=True):
+                count.copy_(total)
+                part.learn_from_counts()
+                assert part.range.tolist() == whole.range.tolist()
+            ranges.append(float(whole.range[1]))
+    assert ranges[0] == 1.0 and ranges[-1] == 3.0, "not before an interval has passed, not beyond the limit"
 
 
 def test_success_rate_is_that_of_recent_judged_episodes_in_each_cell() -> None:
