@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch._inductor import config as inductor
 
 from native.compiler import cache_folder
 
@@ -112,10 +111,12 @@ def repeat(function: Callable[[], Any], times: int, device: torch.device, genera
 def fused(function: Callable[..., T], backend: str = "inductor") -> Callable[..., T]:
     """The function with its torch operators compiled into few kernels, which are kept for later runs."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
-    options = {name: value for name, value in OPTIONS.items() if hasattr(inductor, name)}
-    return torch.compile(
-        function, dynamic=False, backend=backend, options=options if backend == "inductor" else None
-    )
+    if backend != "inductor":
+        return torch.compile(function, dynamic=False, backend=backend)
+    from torch._inductor import config  # takes a second, which who does not compile need not wait
+
+    options = {name: value for name, value in OPTIONS.items() if hasattr(config, name)}
+    return torch.compile(function, dynamic=False, options=options)
 
 
 OPTIONS: dict[str, Any] = {

@@ -255,24 +255,15 @@ class BatchedEngine:
         pushed: Tensor | None = None,
     ) -> None:
         """See `Engine.write_state`."""
-        self._stage(mask, base_pos, base_quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel, pushed)
+        state = base_pos, base_quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel
+        self._stage(mask, state, pushed)
         self._stepper(0, self.solver, self.num_threads, placed=True)
 
-    def _stage(
-        self,
-        mask: Tensor,
-        base_pos: Tensor,
-        base_quat: Tensor,
-        base_lin_vel: Tensor,
-        base_ang_vel: Tensor,
-        joint_pos: Tensor,
-        joint_vel: Tensor,
-        pushed: Tensor | None,
-    ) -> None:
+    def _stage(self, mask: Tensor, state: tuple[Tensor, ...], pushed: Tensor | None) -> None:
         """Lay down what robots in `mask` begin with, and the velocities of those in `pushed`."""
-        quat, n = torch.nn.functional.normalize(base_quat, dim=1), self.num_envs
-        state = torch.cat((base_pos, quat, base_lin_vel, base_ang_vel, joint_pos, joint_vel), 1)
-        self._fresh[:, :n].copy_(state.T)
+        pos, quat, *others = state
+        n, unit = self.num_envs, torch.nn.functional.normalize(quat, dim=1)
+        self._fresh[:, :n].copy_(torch.cat((pos, unit, *others), 1).T)
         self._chosen[0, :n].copy_(torch.where(mask, 2.0, 0.0 if pushed is None else pushed.float()))
         self.bad.masked_fill_(mask, False)
 
