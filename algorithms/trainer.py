@@ -20,7 +20,7 @@ from algorithms.distributed import ALONE, Ranks
 from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
-from native.launch import Graphs, fused, prepare
+from native.launch import Graphs, fused
 
 Observations = dict[str, Tensor]
 
@@ -114,7 +114,6 @@ class Trainer:
         self.evaluation: dict[str, float] = {}
         """The last evaluation."""
         self.best_score = math.inf
-        prepare(env.device)
         torch.manual_seed(seed)
         self.policy = make_policy(env, cfg)
         ranks.broadcast(list(self.policy.state_dict().values()))
@@ -133,7 +132,7 @@ class Trainer:
         self._counts = env.pool_counts(ranks.size) if ranks.size > 1 else []
         self._make_buffers()
         self.graphs = Graphs(env.device, (self.generator, env.generator), graphs)
-        self._queue_rollout, self._queue_update = self.graphs(self._rollout), self.graphs(self._update)
+        self._make_queues()
         self._clock = _Clock(env.device)
         self._names: list[list[str]] = [[], []]  # of the figures of rollout and update
 
@@ -158,6 +157,10 @@ class Trainer:
         self._finished = torch.zeros(3, device=device)  # sum of returns, of lengths, number
         self._mean_return = torch.zeros(2, device=device)  # last known mean return and length
         self._stops = torch.zeros(1, device=device)  # processes that were told to stop
+
+    def _make_queues(self) -> None:
+        """Both halves of an iteration, to be captured anew."""
+        self._queue_rollout, self._queue_update = self.graphs(self._rollout), self.graphs(self._update)
 
     def compile(self, backend: str = "inductor") -> None:
         """From now on let torch.compile make few kernels of what surrounds the environment's steps.
@@ -452,6 +455,7 @@ class Trainer:
 
         That of another number of processes gives what was learned; robots start anew, on the levels they had reached.
         """
+        self._make_queues()  # captured ones would go on with what the optimiser's state was
         try:
             self.policy.load_state_dict(state["policy"])
             if self.average is not None:

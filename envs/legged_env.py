@@ -24,7 +24,7 @@ from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import make_state
 from envs.step_log import Figures, StepLog
 from envs.symmetry import mirror_joints
-from native.launch import fused
+from native.launch import fused, prepare
 from physics import BatchedEngine, make_engine
 from terrains.curriculum import CommandCurriculum, Curriculum
 from terrains.grid import Terrain, make_terrain
@@ -83,6 +83,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.cfg, self.ground = cfg, ground
         self.num_envs = num_envs
         self.device = torch.device(device)
+        prepare(self.device)
         self.engine, self.engine_choice = make_engine(
             engine,
             cfg.robot,

@@ -6,6 +6,7 @@ microseconds each. A graph queues them all with one call; a compiled piece makes
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
@@ -35,12 +36,18 @@ class Graphs:
         """Whether functions become graphs."""
         self.generators = list(generators)
         if self.on:
-            self.stream = torch.cuda.Stream(device)
+            self.stream = _side_stream(device)
             self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, function: Callable[[], T]) -> Replay[T]:
         """The function as a graph, see `Replay`."""
         return Replay(function, self)
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all captures on a device: libraries keep memory for each stream that they have seen."""
+    return torch.cuda.Stream(device)
 
 
 class Replay(Generic[T]):
@@ -77,7 +84,8 @@ class Replay(Generic[T]):
         return self._result
 
     def _warm_up(self) -> T:
-        here, stream = torch.cuda.current_stream(), self._graphs.stream
+        stream = self._graphs.stream
+        here = torch.cuda.current_stream(stream.device)
         stream.wait_stream(here)
         with torch.cuda.stream(stream):
             result = self.function()
@@ -128,7 +136,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def prepare(device: torch.device) -> None:
-    """Fast and repeatable matrix products on a GPU; called before the first of them.
+    """Make a GPU the one that is meant, and its matrix products fast and repeatable; called before the first of them.
 
     Products take TF32 inputs (10 bits of mantissa; sums and all else stay float32), as is usual for policies.
     cuBLAS picks its algorithms independently of what ran before only with a workspace of its own.
@@ -136,3 +144,5 @@ def prepare(device: torch.device) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cuda.matmul.allow_tf32 = True
+        if device.index is not None:
+            torch.cuda.set_device(device)

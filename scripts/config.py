@@ -34,7 +34,8 @@ class RunConfig:
     task: str = "anymal_c_flat"
     """Task to train."""
     recipe: str = ""
-    """Named set of values of the task; empty for its default, `gpu` on a GPU. `reference` has the published ones."""
+    """Named set of values of the task; empty for its default, or for `gpu` where a GPU trains. `reference` has the
+    published ones."""
     num_envs: int = 4096
     """Robots trained together, of all processes."""
     max_iterations: int = 300
@@ -54,8 +55,8 @@ class RunConfig:
     graphs: Literal["auto", "off"] = "auto"
     """On a GPU an iteration is two CUDA graphs; off launches operator by operator, for debugging."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Let torch.compile make few kernels of many operators: twice as fast on a GPU after a minute the first time, and
-    ten seconds later on; auto does it there for runs of 1,000 iterations or more."""
+    """Let torch.compile make few kernels of many operators: two to three times as fast on a GPU, half a minute later
+    the first time, eight seconds from then on; auto does it there for runs of 1,000 iterations or more."""
     num_threads: int = 0
     """Threads of torch and of the physics in each process, 0 for one per core."""
     resume: bool = False
@@ -259,16 +260,16 @@ def _recipe_here(task: str, args: list[str]) -> str:
     names = [_peek(args, flag) for flag in ("sim_device", "rl_device", "device")]
     device = next((name for name in names if name), "auto")
     with contextlib.suppress(ValueError):
-        chosen, _ = choose_device(device, _peek(args, "engine") or "auto")
-        return get_task(task).default_on(chosen)
+        found = get_task(task)
+        chosen, _ = choose_device(device, _peek(args, "engine") or "auto", found.recipe("").env().robot)
+        return found.default_on(chosen)
     return ""
 
 
 def _peek(args: list[str], name: str) -> str | None:
     """Value of a flag before the rest of the line can be understood."""
     for i, arg in enumerate(args):
-        if arg == f"--{name}" and i + 1 < len(args):
-            return args[i + 1]
-        if arg.startswith(f"--{name}="):
-            return arg.split("=", 1)[1]
+        flag, equals, value = arg.partition("=")
+        if flag.replace("-", "_") == f"__{name}":
+            return value if equals else next(iter(args[i + 1 :]), None)
     return None

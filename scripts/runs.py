@@ -218,6 +218,7 @@ def open_flags(flags: RunFlags) -> Run:
             )
         folder = str(POLICIES / flags.policy)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
+    choose_device(flags.device)  # refuses what there is not, also where the command does without
     run.cfg.device = flags.device
     return run
 
@@ -311,11 +312,6 @@ def set_threads(num_threads: int) -> int:
     count = num_threads or max(share, 1)
     torch.set_num_threads(count)
     return count
-
-
-def check_device(device: str) -> None:
-    """ValueError with one sentence if a device cannot be used here."""
-    choose_device(device)
 
 
 def command(main: Callable[[], int | None]) -> None:

@@ -29,6 +29,7 @@ from algorithms.trainer import LOOK_INTERVAL, NonFiniteError
 from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks
+from native.launch import WARM_UP
 from physics import choose_device
 from robots import ROBOTS
 from scripts import memory
@@ -116,7 +117,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     metadata["device"] = f"{device} ({why})"
     metadata["compiled"] = compiled = wants_compiling(cfg, device, state)
     if cfg.check:
-        return check(cfg, env, threads, device, ranks)
+        return check(cfg, env, threads, device, compiled, ranks)
     with ranks.together():
         if ranks.first and not folder:
             folder = create_run_folder(cfg)
@@ -234,6 +235,8 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
         )
     if cfg.learner == "rsl_rl" and processes > 1:
         raise ValueError(f"--learner rsl_rl trains in one process, not {processes}: leave torchrun out")
+    if cfg.learner == "rsl_rl" and (cfg.graphs, cfg.compile) != ("auto", "auto"):
+        raise ValueError("--learner rsl_rl launches operator by operator: leave --graphs and --compile out")
     if cfg.max_iterations < 1:
         raise ValueError(f"--max_iterations must be at least 1, not {cfg.max_iterations}")
     if cfg.num_threads < 0:
@@ -273,11 +276,11 @@ def show_choices() -> int:
 
 
 def wants_compiling(cfg: RunConfig, device: str, state: dict | None) -> bool:
-    """Whether torch.compile is used; a run that goes on does as before, since results differ by rounding."""
+    """Whether torch.compile is used; on one kind of device a run goes on as before: results differ by rounding."""
     if cfg.compile != "auto":
         return cfg.compile == "on"
-    if state and "compiled" in state["metadata"]:
-        return state["metadata"]["compiled"]
+    if state and state["metadata"].get("device", "").startswith(device.split(":")[0]):
+        return state["metadata"].get("compiled", False)
     return device != "cpu" and cfg.max_iterations >= WORTH_COMPILING
 
 
@@ -287,20 +290,26 @@ def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer
     samples = (cfg.max_iterations - done) * cfg.agent.ppo.num_steps * cfg.num_envs
     print(f"task       {cfg.task} (recipe {cfg.recipe})")
     print(f"engine     {env.engine_choice}, {threads} threads")
-    if trainer.graphs.on:
-        pieces = ", compiled (a minute the first time)" if trainer.metadata["compiled"] else ""
-        print(f"launches   CUDA graphs{pieces}")
+    how = ["CUDA graphs"] * trainer.graphs.on + [
+        "compiled (half a minute the first time)"
+    ] * trainer.metadata["compiled"]
+    if how:
+        print(f"launches   {', '.join(how)}")
     shared = f" ({env.num_envs} in each of {trainer.ranks.size} processes)" if trainer.ranks.size > 1 else ""
     print(f"robots     {cfg.num_envs}{shared}")
     print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
     print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)
 
 
-def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, ranks: Ranks) -> int:
-    """One rollout and one update; prints memory and expected time."""
-    trainer = Trainer(env, cfg.agent, None, cfg.seed, ranks=ranks)
+def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, compiled: bool, ranks: Ranks) -> int:
+    """An iteration, after those that prepare it; prints memory and expected time."""
+    trainer = Trainer(env, cfg.agent, None, cfg.seed, graphs=cfg.graphs != "off", ranks=ranks)
+    if compiled:
+        env.compile()
+        trainer.compile()
     env.reset(seed=trainer.seed)
-    trainer.iterate()
+    for _ in range(WARM_UP + 1 if trainer.graphs.on else 1):
+        trainer.iterate()
     numbers = trainer.iterate()
     if not ranks.first:
         return 0

@@ -84,6 +84,20 @@ def test_replays_train_to_the_bits_of_plain_calls(
     assert sum(numbers["Episode/finished"] for numbers in expected) > 0, "robots must start again"
 
 
+def test_a_captured_trainer_that_loads_goes_on_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulate_graphs(monkeypatch, *OUTSIDE)
+    trainer = make_trainer(lively())
+    for _ in range(4):
+        trainer.iterate()
+    state = copy.deepcopy(trainer.state_dict())
+    expected = [trainer.iterate() for _ in range(4)]
+    end = weights(trainer)
+    trainer.load_state_dict(state)
+    for one, other in zip([trainer.iterate() for _ in range(4)], expected, strict=True):
+        assert_same_numbers(one, other)
+    assert torch.equal(weights(trainer), end)
+
+
 def test_the_emulation_sees_what_python_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     x, count = torch.zeros(3), [0]
 

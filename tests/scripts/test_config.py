@@ -20,13 +20,13 @@ from scripts.config import parse
 def test_the_recipe_follows_the_device(
     args: list[str], device: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "choose_device", lambda name, engine: (device, "for the test"))
+    monkeypatch.setattr(config, "choose_device", lambda name, engine, robot: (device, "for the test"))
     assert parse(args).recipe == recipe
 
 
-@pytest.mark.parametrize("flag", ["--device", "--sim_device", "--rl_device"])
+@pytest.mark.parametrize("flag", ["--device", "--sim_device", "--sim-device", "--rl_device"])
 def test_the_device_that_is_asked_for_counts(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "choose_device", lambda name, engine: (name, "for the test"))
+    monkeypatch.setattr(config, "choose_device", lambda name, engine, robot: (name, "for the test"))
     assert parse([flag, "cuda:0"]).recipe == "gpu" and parse([flag, "cpu"]).recipe == "fast"
 
 
