@@ -194,7 +194,12 @@ MISTAKES = {
     "no wait before the base is written": ("  meet();  // all have read the base\n", "", "race"),
     "all store the base": (f"  if (LIMB_THREAD != 0) return;\n  {BASE}", f"  {BASE}", "race"),
     "whole warps shuffle": ("threadIdx.x % 32u / LIMB_THREADS * LIMB_THREADS)", "0) | 0xffffffffu", "thread"),
-    "one limb for all threads": ("i * LIMB_THREADS + LIMB_THREAD", "i * LIMB_THREADS", "race"),
+    "one limb for all threads": (
+        "limb.index = i * LIMB_THREADS + LIMB_THREAD",
+        "limb.index = i * LIMB_THREADS",
+        "race",
+    ),
+    "no wait after robots are placed": ("  meet();\n  return true;", "  return true;", "race"),
 }
 """What is wrong: text, its wrong replacement, what the emulation says (None: the numbers differ)."""
 
