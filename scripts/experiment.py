@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from algorithms.checkpoint import available
 from envs.terrain_test import PAPER, check_shapes
 from physics import choose_device
+from scripts.cluster import ClusterPrograms
 from scripts.config import parse_flags
 from scripts.experiment_report import write_report
 from scripts.experiment_results import read_test
@@ -55,6 +56,9 @@ class Flags:
     """Runs at a time; 0 for as many as the cores allow, or one on a GPU."""
     threads: int = 1
     """Threads of each run."""
+    ray: str = ""
+    """Run on a Ray cluster: local, auto or its address. Runs ask for `threads` cores, and for the `gpus` that the
+    experiment or the variant declares (0.5: half of one)."""
     evaluate: bool = True
     """Test each trained run: success on kinds of terrain (tasks on a map) and classes of commands."""
     robots: int = 100
@@ -77,8 +81,8 @@ class Programs:
         self._lock = lock
         self.stopped = False
 
-    def call(self, args: list[str], log: Path) -> int:
-        """Run a program to its end, its output appended to `log`; returns its exit status."""
+    def call(self, args: list[str], log: Path, gpus: float = 0.0) -> int:
+        """Run a program to its end, its output appended to `log`; returns its exit status. `gpus` are a cluster's."""
         with log.open("ab") as file:
             with self._guard:
                 if self.stopped:
@@ -158,12 +162,12 @@ def run_all(experiment: Experiment, runs: list[StudyRun], folder: Path, flags: F
     """
     samples = sum(r.cfg.num_envs * r.cfg.agent.ppo.num_steps * r.cfg.max_iterations for r in runs)
     device, why = choose_device(runs[0].cfg.device, runs[0].cfg.engine, runs[0].cfg.env.robot)
-    jobs = min(flags.jobs or default_jobs(runs, flags.threads), len(runs))
+    jobs = min(flags.jobs or (len(runs) if flags.ray else default_jobs(runs, flags.threads)), len(runs))
     print(f"experiment {experiment.name}: {len(runs)} runs, {samples / 1e6:,.1f} M samples in all")
-    print(f"device     {device} ({why})")
+    print(f"cluster    {flags.ray}" if flags.ray else f"device     {device} ({why})")
     print(f"folder     {folder}, {jobs} runs at a time, {flags.threads} threads each", flush=True)
     with locked(folder) as lock:
-        programs = Programs(lock.fileno())
+        programs = ClusterPrograms(flags.ray, flags.threads) if flags.ray else Programs(lock.fileno())
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             with ThreadPoolExecutor(jobs) as executor:
@@ -192,13 +196,13 @@ def default_jobs(runs: list[StudyRun], threads: int) -> int:
     return max(1, cores // threads)
 
 
-def finish(run: StudyRun, programs: Programs, flags: Flags) -> bool:
+def finish(run: StudyRun, programs: Programs | ClusterPrograms, flags: Flags) -> bool:
     """Train and test a run as far as that is left to do; returns whether it succeeded."""
     for what, is_done, make in (("trained", is_trained, train_command), ("tested", is_tested, test_command)):
         if is_done(run, flags):
             continue
         start = time.perf_counter()
-        code = programs.call(make(run, flags), run.log)
+        code = programs.call(make(run, flags), run.log, run.gpus)
         if programs.stopped:
             return False
         if code:

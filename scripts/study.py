@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -19,8 +20,8 @@ BATCH = 98_304
 """Samples an update of the `batch` experiment: the published 4,096 robots x 24 steps."""
 STEPS = (6, 12, 24, 48, 96)
 """Steps of every robot between updates that it compares."""
-CHOOSES = ("task", "recipe")
-"""What chooses a configuration, beside what changes it."""
+CHOOSES = ("task", "recipe", "gpus")
+"""What chooses a configuration, or where it is trained, beside what changes it."""
 CHANGES = ("num_envs", "max_iterations", "device", "engine", "env", "agent")
 """Where a path of a declared value may begin."""
 MAY_DIFFER = ("max_iterations", "num_threads", "device", "engine")
@@ -34,6 +35,8 @@ class Experiment:
     name: str
     task: str = "anymal_c_rough"
     recipe: str = ""
+    gpus: float = 0.0
+    """GPUs, or the share of one, that a run asks a cluster for."""
     seeds: tuple[int, ...] = (1, 2, 3)
     common: dict[str, Any] = field(default_factory=dict)
     """Path of a configuration value -> value, for all variants."""
@@ -49,6 +52,8 @@ class StudyRun:
     seed: int
     cfg: RunConfig
     folder: Path
+    gpus: float = 0.0
+    """GPUs, or the share of one, that it asks a cluster for."""
 
     @property
     def name(self) -> str:
@@ -171,6 +176,7 @@ def make_runs(experiment: Experiment, folder: Path, num_threads: int = 1) -> lis
             seed,
             seeded(overlay(cfg, {"num_threads": num_threads}), seed),
             folder / "runs" / f"{name}_seed{seed}",
+            {**experiment.common, **experiment.variants[name]}.get("gpus", experiment.gpus),
         )
         for seed in seeds
         for name, cfg in configs.items()
@@ -185,7 +191,9 @@ def seeded(cfg: RunConfig, seed: int) -> RunConfig:
 def variant_config(experiment: Experiment, values: dict[str, Any]) -> RunConfig:
     """A variant's configuration; ValueError for a path or a value that does not exist."""
     values = {**experiment.common, **values}
-    task, recipe = (values.pop(key, getattr(experiment, key)) for key in CHOOSES)
+    task, recipe, gpus = (values.pop(key, getattr(experiment, key)) for key in CHOOSES)
+    if isinstance(gpus, bool) or not isinstance(gpus, (int, float)) or not 0.0 <= gpus < math.inf:
+        raise ValueError(f"gpus must be a number that is not negative, such as 0.5, not {gpus!r}")
     cfg = default_config(task, recipe)
     for path, value in values.items():
         names = path.split(".")

@@ -288,3 +288,58 @@ def test_pooled_success_counts_all_robots() -> None:
     (cell,) = pool_cells(seeds)
     assert cell.robots == 40 and cell.success == 0.5 and cell.falls == pytest.approx(0.4) and cell.time == 5.0
     assert (cell.low, cell.high) == wilson(20, 40)
+
+
+def test_a_share_of_a_gpu_is_declared_for_all_or_for_a_variant(tmp_path: Path) -> None:
+    path = tmp_path / "shares.yaml"
+    path.write_text(TINY.replace("seeds: [4]", "seeds: [4]\ngpus: 0.5").replace("few: {", "few: {gpus: 2, "))
+    runs = make_runs(get_experiment(str(path)), tmp_path)
+    assert {run.variant: run.gpus for run in runs} == {"fair": 0.5, "few": 2}
+    path.write_text(TINY.replace("few: {", "few: {gpus: -1, "))
+    with pytest.raises(ValueError, match="variant 'few': gpus must be a number"):
+        make_runs(get_experiment(str(path)), tmp_path)
+
+
+def test_without_ray_one_sentence(declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match="--ray needs the package ray"):
+        run(monkeypatch, "--experiment", declared, "--folder", tmp_path / "e", "--ray", "local")
+
+
+@pytest.mark.slow
+def test_a_local_cluster_trains_tests_and_is_interrupted(
+    declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = pytest.importorskip("ray")
+    folder = tmp_path / "e"
+    flags = (
+        "--experiment",
+        declared,
+        "--folder",
+        folder,
+        "--ray",
+        "local",
+        "--robots",
+        "2",
+        "--shapes",
+        "obstacles",
+    )
+    try:
+        waiting = interrupt_after(folder / "runs" / "fair_seed4" / "model_3.pt")
+        assert run(monkeypatch, *flags, "--max_iterations", "200") == 130
+        waiting.join()
+        ray.shutdown()
+        done = max(available(folder / "runs" / "fair_seed4"))
+        assert done < 200
+        assert run(monkeypatch, *flags, "--max_iterations", str(done + 2)) == 0
+    finally:
+        ray.shutdown()
+    assert (folder / "report.md").is_file()
+    assert max(available(folder / "runs" / "fair_seed4")) == done + 2
+    greedy = tmp_path / "greedy.yaml"
+    greedy.write_text(TINY.replace("seeds: [4]", "seeds: [4]\ngpus: 64"))
+    try:
+        with pytest.raises(ValueError, match="a run asks for 64 GPUs, the whole cluster has 0"):
+            run(monkeypatch, "--experiment", greedy, "--folder", tmp_path / "g", "--ray", "local")
+    finally:
+        ray.shutdown()
