@@ -9,53 +9,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from algorithms import checkpoint
+from algorithms.collector import Collector
 from algorithms.config import LearnerConfig
 from algorithms.distributed import ALONE, Ranks
+from algorithms.environment import Environment
 from algorithms.networks import ActorCritic
-from algorithms.ppo import PPO, log_prob
-from algorithms.rollout import RolloutBuffer
-from native.launch import Graphs, fused
-
-Observations = dict[str, Tensor]
-
-
-class Environment(Protocol):
-    """All that the learner knows of an environment: a vector environment of torch tensors."""
-
-    num_envs: int
-    num_obs: int
-    num_critic_obs: int
-    num_actions: int
-    step_dt: float
-    device: torch.device
-    generator: torch.Generator
-    obs_mirror: tuple[Tensor, Tensor]
-    action_mirror: tuple[Tensor, Tensor]
-    critic_mirror: tuple[Tensor, Tensor]
-
-    def reset(self, *, seed: int | None = None) -> tuple[Observations, dict[str, Any]]: ...
-
-    def step(self, actions: Tensor) -> tuple[Observations, Tensor, Tensor, Tensor, dict[str, Any]]: ...
-
-    def get_observations(self) -> Observations: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-    # for several processes only
-
-    def carry_over(self, state: dict[str, Any], seed: int) -> None: ...
-
-    def pool_counts(self, processes: int) -> list[Tensor]: ...
-
-    def learn_from_counts(self) -> None: ...
+from algorithms.ppo import PPO
+from native.launch import Graphs
 
 
 class NonFiniteError(RuntimeError):
@@ -130,33 +96,14 @@ class Trainer:
         self._stop = self._told_to_stop = False
         self._bad_updates = 0
         self._counts = env.pool_counts(ranks.size) if ranks.size > 1 else []
-        self._make_buffers()
+        self.collector = Collector(env, self.policy, cfg.ppo, self.generator, ranks)
+        self.rollout = self.collector.rollout
+        self._mean_return = torch.zeros(2, device=env.device)  # last known mean return and length
+        self._stops = torch.zeros(1, device=env.device)  # processes that were told to stop
         self.graphs = Graphs(env.device, (self.generator, env.generator), graphs)
         self._make_queues()
         self._clock = _Clock(env.device)
         self._names: list[list[str]] = [[], []]  # of the figures of rollout and update
-
-    def _make_buffers(self) -> None:
-        env, device = self.env, self.env.device
-        obs, hidden_size = env.get_observations(), self.policy.hidden_size
-        num_critic_obs = None if obs["critic"] is obs["policy"] else env.num_critic_obs
-        self.rollout = RolloutBuffer(
-            self.cfg.ppo.num_steps,
-            env.num_envs,
-            env.num_obs,
-            num_critic_obs,
-            env.num_actions,
-            device,
-            hidden_size,
-        )
-        self._actor_hidden = torch.zeros(env.num_envs, hidden_size, device=device)
-        self._critic_hidden = torch.zeros_like(self._actor_hidden)
-        self._noise = torch.zeros(env.num_envs, env.num_actions, device=device)
-        self._episode_return = torch.zeros(env.num_envs, device=device)
-        self._episode_steps = torch.zeros(env.num_envs, device=device)
-        self._finished = torch.zeros(3, device=device)  # sum of returns, of lengths, number
-        self._mean_return = torch.zeros(2, device=device)  # last known mean return and length
-        self._stops = torch.zeros(1, device=device)  # processes that were told to stop
 
     def _make_queues(self) -> None:
         """Both halves of an iteration, to be captured anew."""
@@ -170,106 +117,10 @@ class Trainer:
         Args:
             backend: of torch.compile.
         """
-        names = ["_record"] if self.policy.recurrent else ["_act", "_record", "_values"]
-        for name in names:
-            setattr(self, name, fused(getattr(self, name), backend))
+        self.collector.compile(backend)
         self.ppo.compile(backend)
 
     # ------------------------------------------------------------------ one iteration
-
-    @torch.no_grad()
-    def collect(self) -> dict[str, Tensor]:
-        """Fill the rollout buffer; returns the environment's log, averaged over finished episodes.
-
-        Of several processes, each returns its part of what is the log when added up.
-        """
-        rollout, env = self.rollout, self.env
-        obs = env.get_observations()
-        rollout.actor_hidden.copy_(self._actor_hidden)
-        rollout.critic_hidden.copy_(self._critic_hidden)
-        hidden = self._actor_hidden
-        log_sums: list[Tensor] = []
-        names: list[str] = []
-        self._finished.zero_()
-        with self.policy.held():
-            for step in range(rollout.num_steps):
-                row = rollout.row(step)
-                self._noise.normal_(generator=self.generator)
-                actions, hidden = self._act(row, obs, hidden)
-                obs, rewards, terminated, truncated, info = env.step(actions)
-                hidden = self._record(
-                    row, rewards, terminated, truncated, info["final_obs"]["critic"], hidden
-                )
-                names, log = list(info["log"]), info["log"]
-                log_sums.append(log.stacked if hasattr(log, "stacked") else torch.stack(list(log.values())))
-        self._actor_hidden.copy_(hidden)
-        return self._average_log(names, torch.stack(log_sums))
-
-    def _act(self, row: dict[str, Tensor], obs: Observations, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose and record actions; returns them, [N, A], and the actor's next hidden states."""
-        row["obs"].copy_(obs["policy"])
-        if "critic_obs" in row:
-            row["critic_obs"].copy_(obs["critic"])
-        (mean, std), hidden = self.policy(obs["policy"], hidden)
-        actions = torch.addcmul(mean, self._noise, std)
-        row["means"].copy_(mean)
-        row["actions"].copy_(actions)
-        row["log_probs"].copy_(log_prob(actions, mean, self.policy.log_std))
-        return actions, hidden
-
-    def _record(
-        self,
-        row: dict[str, Tensor],
-        rewards: Tensor,
-        terminated: Tensor,
-        truncated: Tensor,
-        final_critic_obs: Tensor,
-        hidden: Tensor,
-    ) -> Tensor:
-        """Take note of what followed; returns the actor's hidden states, zero for new episodes."""
-        self.rollout.add_outcome(row, rewards, terminated, truncated, final_critic_obs)
-        dones = row["dones"]
-        self._episode_return += rewards
-        self._episode_steps += 1.0
-        ended = torch.stack((self._episode_return, self._episode_steps, torch.ones_like(dones)), 1)
-        self._finished += (ended * dones.unsqueeze(1)).sum(0)
-        self._episode_return *= 1.0 - dones
-        self._episode_steps *= 1.0 - dones
-        return hidden * (1.0 - dones).unsqueeze(1)
-
-    def _average_log(self, names: list[str], values: Tensor) -> dict[str, Tensor]:
-        """Average [T, K] log values: counts are summed, `Episode/` weighted by the episodes that ended."""
-        count = values[:, names.index("Episode/finished")]
-        total = count.sum()
-        self.ranks.sum([total])
-        share = (count / total.clamp(min=1.0)).unsqueeze(1)
-        per_episode, means = (share * values).sum(0), values.mean(0) / self.ranks.size
-        counted = {"Episode/finished", "Episode/non_finite"}
-        averaged = {}
-        for i, name in enumerate(names):
-            source = per_episode if name.startswith("Episode/") else means
-            averaged[name] = values[:, i].sum() if name in counted else source[i]
-        return averaged
-
-    @torch.no_grad()
-    def evaluate_rollout(self) -> Tensor:
-        """Values, time-out bootstrapping and advantages; returns the number of surplus time-outs."""
-        surplus = self._values()
-        if self.ranks.size > 1:
-            self.rollout.normalise_advantages(self.ranks)
-        return surplus
-
-    def _values(self) -> Tensor:
-        rollout, policy, ppo = self.rollout, self.policy, self.cfg.ppo
-        values, states = policy.value_sequence(rollout.critic_obs, rollout.critic_hidden, rollout.dones)
-        rollout.values.copy_(values)
-        steps = torch.arange(rollout.num_steps, device=states.device).unsqueeze(1)
-        final_values = policy.value(rollout.final_obs, states[steps, rollout.final_index])
-        surplus = rollout.bootstrap(final_values, ppo.gamma)
-        self._critic_hidden.copy_(states[-1] * (1.0 - rollout.dones[-1]).unsqueeze(1))
-        last = policy.value(self.env.get_observations()["critic"], self._critic_hidden)
-        rollout.compute_advantages(last, ppo.gamma, ppo.lam, normalise=self.ranks.size == 1)
-        return surplus
 
     def iterate(self) -> dict[str, float]:
         """One rollout and one update; returns everything to log."""
@@ -288,8 +139,8 @@ class Trainer:
 
     def _rollout(self) -> Tensor:
         """The first half of an iteration; returns its figures, [K]."""
-        log = self.collect()
-        log["Train/surplus_timeouts"] = self.evaluate_rollout()
+        log = self.collector.collect()
+        log["Train/surplus_timeouts"] = self.collector.evaluate()
         figures = self._stack(0, log)
         self.ranks.sum([figures])
         return figures
@@ -301,11 +152,12 @@ class Trainer:
             self.policy.obs_normaliser.update(self.rollout.obs.flatten(0, 1), self.ranks)
             self.policy.critic_normaliser.update(self.rollout.critic_obs.flatten(0, 1), self.ranks)
         self._follow()
-        self.ranks.sum([self._finished, self._stops, *self._counts])
+        finished = self.collector.finished
+        self.ranks.sum([finished, self._stops, *self._counts])
         if self._counts:
             self.env.learn_from_counts()
-        known = (self._finished[2] > 0).expand(2)
-        mean = self._finished[:2] / self._finished[2].clamp(min=1.0)
+        known = (finished[2] > 0).expand(2)
+        mean = finished[:2] / finished[2].clamp(min=1.0)
         self._mean_return.copy_(torch.where(known, mean, self._mean_return))
         log = dict(zip(("Train/mean_reward", "Train/mean_episode_length"), self._mean_return, strict=True))
         if self.ranks.size > 1:
@@ -427,10 +279,10 @@ class Trainer:
         return {
             "env": self.env.state_dict(),
             "generator": self.generator.get_state(),
-            "hidden": [self._actor_hidden, self._critic_hidden],
+            "hidden": [self.collector.actor_hidden, self.collector.critic_hidden],
             "counters": {
-                "episode_return": self._episode_return,
-                "episode_steps": self._episode_steps,
+                "episode_return": self.collector.episode_return,
+                "episode_steps": self.collector.episode_steps,
                 "mean_return": self._mean_return,
             },
         }
@@ -474,10 +326,12 @@ class Trainer:
         self.env.load_state_dict(state["env"])
         self.generator.set_state(state["generator"].cpu())
         if self.policy.recurrent:
-            for mine, saved in zip((self._actor_hidden, self._critic_hidden), state["hidden"], strict=True):
+            for mine, saved in zip(
+                (self.collector.actor_hidden, self.collector.critic_hidden), state["hidden"], strict=True
+            ):
                 mine.copy_(saved)
-        self._episode_return.copy_(state["counters"]["episode_return"])
-        self._episode_steps.copy_(state["counters"]["episode_steps"])
+        self.collector.episode_return.copy_(state["counters"]["episode_return"])
+        self.collector.episode_steps.copy_(state["counters"]["episode_steps"])
 
 
 LOOK_INTERVAL = 10

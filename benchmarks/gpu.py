@@ -252,8 +252,8 @@ class LaunchesBenchmark:
         trainer.iterate()
         # before graphs are captured: what is in them, part by part
         count = partial(launches, device=env.device)
-        step = count(trainer.collect).count / cfg.agent.ppo.num_steps
-        values = count(trainer.evaluate_rollout).count
+        step = count(trainer.collector.collect).count / cfg.agent.ppo.num_steps
+        values = count(trainer.collector.evaluate).count
         update = count(lambda: trainer.ppo.update(trainer.rollout, trainer.generator)).count
         for _ in range(CAPTURED):
             trainer.iterate()

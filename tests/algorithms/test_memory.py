@@ -91,8 +91,8 @@ def test_an_update_sees_the_actions_that_the_rollout_took(kind: str) -> None:
     trainer = make_trainer(recurrent=kind)
     rollout, policy = trainer.rollout, trainer.policy
     for _ in range(2):
-        trainer.collect()
-        trainer.evaluate_rollout()
+        trainer.collector.collect()
+        trainer.collector.evaluate()
     with torch.no_grad():
         means = policy.mean_sequence(rollout.obs, rollout.actor_hidden, rollout.dones)
     torch.testing.assert_close(means, rollout.means)
@@ -107,10 +107,10 @@ def test_an_update_sees_the_actions_that_the_rollout_took(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_ppos_gradients_equal_those_of_a_plain_loop(kind: str) -> None:
     trainer = make_trainer(recurrent=kind, normalise_obs=True)
-    trainer.collect()
+    trainer.collector.collect()
     trainer.iterate()
-    trainer.collect()
-    trainer.evaluate_rollout()
+    trainer.collector.collect()
+    trainer.collector.evaluate()
     rollout, policy, cfg = trainer.rollout, trainer.policy, trainer.cfg.ppo
     with torch.no_grad():
         for parameter in policy.parameters():  # so that the loss is clipped here and there
@@ -153,9 +153,9 @@ def test_ppos_gradients_equal_those_of_a_plain_loop(kind: str) -> None:
 def test_a_time_out_is_valued_with_what_the_critic_remembered_then(kind: str) -> None:
     trainer = make_trainer(truncate=True, recurrent=kind)
     for _ in range(2):
-        trainer.collect()
+        trainer.collector.collect()
         rewards = trainer.rollout.rewards.clone()
-        trainer.evaluate_rollout()
+        trainer.collector.evaluate()
     rollout, policy, gamma = trainer.rollout, trainer.policy, trainer.cfg.ppo.gamma
     assert rollout.truncated.sum() > 100 and policy.critic_memory is not None
     state = rollout.critic_hidden
@@ -167,7 +167,7 @@ def test_a_time_out_is_valued_with_what_the_critic_remembered_then(kind: str) ->
             expected = rewards[t] + gamma * rollout.truncated[t] * policy.value(final, state)
             torch.testing.assert_close(rollout.rewards[t], expected)
             state = state * (1.0 - rollout.dones[t]).unsqueeze(1)
-    torch.testing.assert_close(trainer._critic_hidden, state)
+    torch.testing.assert_close(trainer.collector.critic_hidden, state)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -176,11 +176,11 @@ def test_a_resumed_run_remembers_to_the_bit(kind: str, tmp_path: Path) -> None:
     whole.train(4, lambda iteration, numbers: None)
     resumed = make_trainer(recurrent=kind)
     resumed.load_state_dict(checkpoint.load(tmp_path / "model_2.pt"))
-    assert resumed._actor_hidden.abs().max() > 0.0
+    assert resumed.collector.actor_hidden.abs().max() > 0.0
     resumed.train(4, lambda iteration, numbers: None)
     for mine, theirs in zip(resumed.policy.parameters(), whole.policy.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-    assert torch.equal(resumed._critic_hidden, whole._critic_hidden)
+    assert torch.equal(resumed.collector.critic_hidden, whole.collector.critic_hidden)
 
 
 @torch.no_grad()

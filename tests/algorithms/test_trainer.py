@@ -114,12 +114,12 @@ def test_the_critic_learns_from_what_the_policy_does_not_see(recurrent: str) -> 
     rollout, before = trainer.rollout, weights(trainer)
     assert rollout.obs.shape[-1] == 45 and rollout.critic_obs.shape[-1] == rollout.final_obs.shape[-1] == 48
     first = trainer.env.get_observations()["critic"].clone()
-    trainer.collect()
+    trainer.collector.collect()
     assert torch.equal(rollout.critic_obs[0], first)
-    trainer.evaluate_rollout()
+    trainer.collector.evaluate()
     values, means = rollout.values.clone(), rollout.means.clone()
     rollout.critic_obs[..., :3] += 1.0  # another velocity
-    trainer.evaluate_rollout()
+    trainer.collector.evaluate()
     assert (rollout.values - values).abs().max() > 1e-3 and torch.equal(rollout.means, means)
     losses = trainer.ppo.update(rollout, trainer.generator)
     assert losses["skipped"] == 0 and not torch.equal(weights(trainer), before)

@@ -130,8 +130,8 @@ def test_rollout_and_update_are_free_of_slow_operations(symmetry: str, recurrent
         trainer.ppo._native = None
     for _ in range(2):  # Adam makes its state in the first update
         with guard:
-            log = trainer.collect()
-            trainer.evaluate_rollout()
+            log = trainer.collector.collect()
+            trainer.collector.evaluate()
             losses = trainer.ppo.update(trainer.rollout, trainer.generator)
     assert log["Episode/finished"] > 0 and losses["skipped"] == 0
 
@@ -147,7 +147,7 @@ def test_the_guard_finds_a_slow_operation_in_the_learner(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(trainer.policy, "bound_std", slow_bound)
     with guard:
-        trainer.collect()
-        trainer.evaluate_rollout()
+        trainer.collector.collect()
+        trainer.collector.evaluate()
         with pytest.raises(SlowOperationError):
             trainer.ppo.update(trainer.rollout, trainer.generator)

@@ -229,7 +229,7 @@ def launched(trainer: Trainer) -> tuple[float, float]:
     """Operators (kernels on a GPU) of a policy step and of a mini-batch."""
     trainer.iterate()
     device = trainer.env.device
-    rollout, update = (launches(call, device).count for call in (trainer.collect, trainer._update))
+    rollout, update = (launches(call, device).count for call in (trainer.collector.collect, trainer._update))
     return rollout / 8, update / 4
 
 
