@@ -14,7 +14,7 @@ Layers = list[tuple[Tensor, Tensor]]
 """Weight [outputs, inputs] and bias [outputs] of each layer, see `MLP.tensors`."""
 
 ALIGNMENT = 8
-"""Numbers in a row: a GPU's fast matrix products want rows of whole 16 bytes."""
+"""Inputs are filled up to a multiple of this: a GPU's fast matrix products want rows of whole 16 bytes, 4 numbers."""
 TILE, TILES = 64, 264
 """Side of the part of a matrix product that a GPU's multiprocessor makes, and parts that keep all of them busy."""
 

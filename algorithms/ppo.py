@@ -267,7 +267,7 @@ class PPO:
 
     @torch.no_grad()
     def _sequence_gradients(self, rollout: RolloutBuffer, robots: Tensor, old_log_std: Tensor) -> Tensor:
-        """As `_gradients`, through time: all steps of the robots with the given indices."""
+        """As `_sample_gradients`, through time: all steps of the robots with the given indices."""
         policy, dones = self.policy, rollout.dones[:, robots]
         with torch.enable_grad():
             mean = policy.mean_sequence(rollout.obs[:, robots], rollout.actor_hidden[robots], dones)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
@@ -98,8 +99,6 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     with ranks.together():
         if len(kinds) > 1:
             raise ValueError("some processes have a GPU and some have none: give --device cpu, or cuda")
-        if ranks.size > 1 and device != "cpu":
-            torch.cuda.set_device(device)
         if folder and ranks.first:
             lock.enter_context(locked(folder))
         # a folder with a configuration and no checkpoint yet is a run that has not begun
@@ -127,10 +126,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         if not folder or not folder.is_dir():
             raise ValueError(f"--log_dir {cfg.log_dir} must be on a disk that all machines share")
         evaluator = make_evaluator(cfg, device, threads) if ranks.first else None
-    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off", ranks)
-    if compiled:
-        env.compile()
-        trainer.compile()
+    trainer = make_trainer(cfg, env, folder, metadata, evaluator, compiled, ranks)
     if state:
         with ranks.together():
             if move_checkpoint(state, device, ranks.seed(cfg.seed)):
@@ -176,17 +172,34 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
             f"stopped at iteration {trainer.iteration} and saved; "
             f"go on with --resume --load_run {shlex.quote(str(folder))}"
         )
-        return (
-            0 if torch.distributed.is_torchelastic_launched() else 130
-        )  # torchrun takes 130 for a crash, and starts again
+        # torchrun takes 130 for a crash, and starts again
+        return 0 if torch.distributed.is_torchelastic_launched() else 130
     print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
     print(f"watch it: python scripts/play.py --load_run {shlex.quote(str(folder))}")
     return 0
 
 
-def make_evaluator(
-    cfg: RunConfig, device: str, threads: int
-) -> Callable[[ActorCritic], dict[str, float]] | None:
+Evaluator = Callable[[ActorCritic], dict[str, float]]
+
+
+def make_trainer(
+    cfg: RunConfig,
+    env: LeggedEnv,
+    folder: Path | None,
+    metadata: dict[str, Any],
+    evaluator: Evaluator | None,
+    compiled: bool,
+    ranks: Ranks,
+) -> Trainer:
+    """A trainer as the flags want it launched; see `Trainer`."""
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off", ranks)
+    if compiled:
+        env.compile()
+        trainer.compile()
+    return trainer
+
+
+def make_evaluator(cfg: RunConfig, device: str, threads: int) -> Evaluator | None:
     """A short evaluation in an environment of its own, the same every time."""
     if cfg.agent.eval_envs < 1:
         return None
@@ -290,9 +303,9 @@ def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer
     samples = (cfg.max_iterations - done) * cfg.agent.ppo.num_steps * cfg.num_envs
     print(f"task       {cfg.task} (recipe {cfg.recipe})")
     print(f"engine     {env.engine_choice}, {threads} threads")
-    how = ["CUDA graphs"] * trainer.graphs.on + [
-        "compiled (half a minute the first time)"
-    ] * trainer.metadata["compiled"]
+    how = ["CUDA graphs"] if trainer.graphs.on else []
+    if trainer.metadata["compiled"]:
+        how.append("compiled (half a minute the first time)")
     if how:
         print(f"launches   {', '.join(how)}")
     shared = f" ({env.num_envs} in each of {trainer.ranks.size} processes)" if trainer.ranks.size > 1 else ""
@@ -303,10 +316,7 @@ def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer
 
 def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, compiled: bool, ranks: Ranks) -> int:
     """An iteration, after those that prepare it; prints memory and expected time."""
-    trainer = Trainer(env, cfg.agent, None, cfg.seed, graphs=cfg.graphs != "off", ranks=ranks)
-    if compiled:
-        env.compile()
-        trainer.compile()
+    trainer = make_trainer(cfg, env, None, {}, None, compiled, ranks)
     env.reset(seed=trainer.seed)
     for _ in range(WARM_UP + 1 if trainer.graphs.on else 1):
         trainer.iterate()

@@ -371,8 +371,7 @@ class Progress(Curriculum):
 
     def next_levels(self, episodes: Episodes, done: Tensor, random: Tensor) -> Tensor:
         """See `Curriculum`."""
-        chance = (self.buffers["fast"] - self.buffers["slow"]).abs().view(
-            self.levels, self.shapes
-        ) + self.FLOOR
+        change = (self.buffers["fast"] - self.buffers["slow"]).abs()
+        chance = change.view(self.levels, self.shapes) + self.FLOOR
         ends = (chance / chance.sum(0)).cumsum(0)  # [levels, shapes]
         return (random > ends[:, episodes.shape]).sum(0).clamp(max=self.levels - 1)
