@@ -21,7 +21,7 @@ from benchmarks.training import make_trainer
 from envs.legged_env import LeggedEnv
 from physics import BatchedEngine
 from robots import ANYMAL_C
-from scripts.config import default_config
+from runs.config import default_config
 
 PHYSICS_KERNELS = ("step", "place")
 """Names of the kernels that step the physics and put robots into new states."""

@@ -20,7 +20,7 @@ from benchmarks.training import make_trainer, warm_up
 from benchmarks.updating import compare_updates
 from physics import Engine, build_scene
 from robots import ANYMAL_C
-from scripts.config import default_config
+from runs.config import default_config
 from terrains import Ground, HeightField
 
 

@@ -10,10 +10,10 @@ from algorithms import Actor, ActorCritic, Trainer
 from benchmarks.common import TASK, Options, Results, seconds
 from benchmarks.gpu import TINY
 from benchmarks.training import make_trainer
-from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
-from envs.terrain_test import PAPER, success_test
-from scripts.config import default_config
+from evaluation.terrain import PAPER, success_test
+from evaluation.walking import evaluate, evaluation_config
+from runs.config import default_config
 
 HARDEST = (20.0, 25.0, 0.1, 0.15, 0.2, 0.25)
 """What figures are recorded of: slopes in degrees, heights in m."""

@@ -19,8 +19,8 @@ from algorithms import Trainer
 from benchmarks.common import TASK, Options, Results
 from envs.legged_env import LeggedEnv
 from envs.rsl_rl import RslRlVecEnv
-from scripts.config import RunConfig, default_config, overlay
-from scripts.rsl_rl_runner import make_runner
+from runs.config import RunConfig, default_config, overlay
+from runs.rsl_rl_runner import make_runner
 
 
 @dataclass

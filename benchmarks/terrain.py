@@ -17,7 +17,7 @@ from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
 from envs.state import yaw_of
 from envs.tasks import get_task
-from scripts.config import RunConfig, default_config
+from runs.config import RunConfig, default_config
 from terrains.grid import make_terrain
 from terrains.scan import HeightScan
 

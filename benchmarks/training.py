@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from algorithms import Trainer
 from benchmarks.common import CAPTURED, TASK, Options, Results, Watch, interleave, ratio, seconds
 from envs.legged_env import LeggedEnv
-from scripts.config import RunConfig, default_config
+from runs.config import RunConfig, default_config
 
 
 def make_trainer(

@@ -18,7 +18,7 @@ from algorithms.networks import ActorCritic
 from algorithms.ppo import PPO, log_prob
 from algorithms.rollout import RolloutBuffer
 from benchmarks.common import Options, Results, capture, interleave, ratio, seconds
-from scripts.rsl_rl_runner import algorithm_config, model_config
+from runs.rsl_rl_runner import algorithm_config, model_config
 
 NUM_OBS, NUM_ACTIONS = 48, 12
 CPU = torch.device("cpu")

@@ -71,7 +71,7 @@ class ControlConfig:
 
 @dataclass
 class DriveConfig:
-    """What the drives add to an ideal controller; see envs/actuators.py for the kinds."""
+    """What the drives add to an ideal controller; see envs/drives/actuators.py for the kinds."""
 
     delay: tuple[float, float] = (0.0, 0.0)
     """Time until the drives follow a new target, s; drawn for each robot at its reset, in whole physics steps."""

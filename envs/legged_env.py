@@ -10,12 +10,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.actuators import Actuator, actuation
 from envs.buffers import Buffers
 from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
 from envs.draws import Draws, Uniform
+from envs.drives.actuators import Actuator, actuation
 from envs.observer import Observer
 from envs.perception import Perception
 from envs.pushes import Pushes
@@ -191,7 +191,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         """Advance every robot by one policy step.
 
         Args:
-            actions: [N, A]; joint target = nominal angle + action_scale x action (see envs/actuators.py).
+            actions: [N, A]; joint target = nominal angle + action_scale x action (see envs/drives/actuators.py).
 
         Returns:
             observations; rewards [N]; terminated, bool [N]; truncated, bool [N]; info with `final_obs` and

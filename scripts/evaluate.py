@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from algorithms import Actor
-from envs.command_test import COMMANDS, CommandResult, command_test
-from envs.evaluation import Evaluation, evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
-from envs.terrain_test import AXES, PAPER, Cell, check_shapes, success_test
+from evaluation.commands import COMMANDS, CommandResult, command_test
+from evaluation.terrain import AXES, PAPER, Cell, check_shapes, success_test
+from evaluation.walking import Evaluation, evaluate, evaluation_config
 from physics import choose_device
-from scripts.config import parse_flags
-from scripts.runs import Run, RunFlags, command, load_policy, open_flags, set_threads
+from runs.config import parse_flags
+from runs.folders import Run, RunFlags, command, load_policy, open_flags, set_threads
 from viewers.bars import plot_evaluation, plot_success
 
 

@@ -22,14 +22,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from algorithms.checkpoint import available
-from envs.terrain_test import PAPER, check_shapes
+from evaluation.terrain import PAPER, check_shapes
 from physics import choose_device
-from scripts.cluster import ClusterPrograms
-from scripts.config import parse_flags
-from scripts.experiment_report import write_report
-from scripts.experiment_results import read_test
-from scripts.runs import command, locked
-from scripts.study import BATCH, Experiment, StudyRun, get_experiment, make_runs, prepare
+from runs.config import parse_flags
+from runs.folders import command, locked
+from studies.cluster import ClusterPrograms
+from studies.report import write_report
+from studies.results import read_test
+from studies.study import BATCH, Experiment, StudyRun, get_experiment, make_runs, prepare
 
 
 @dataclass

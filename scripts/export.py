@@ -30,8 +30,8 @@ from envs.legged_env import LeggedEnv
 from envs.observations import SCAN_LEVEL, SCAN_LIMIT, height_scan
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
-from scripts.config import parse_flags
-from scripts.runs import Run, RunFlags, command, load_policy, open_flags, set_threads
+from runs.config import parse_flags
+from runs.folders import Run, RunFlags, command, load_policy, open_flags, set_threads
 from terrains.ground import Plane
 from terrains.scan import ScanConfig
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from algorithms import Actor
-from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
+from evaluation.walking import evaluation_config
 from physics import choose_device
-from scripts.config import parse_flags
-from scripts.runs import RunFlags, command, load_policy, open_flags, set_threads
+from runs.config import parse_flags
+from runs.folders import RunFlags, command, load_policy, open_flags, set_threads
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
 from viewers.recording import Recording, record

@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.config import peek
-from scripts.runs import command
+from runs.config import peek
+from runs.folders import command
 from viewers.curves import plot_training
 
 

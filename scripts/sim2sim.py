@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mujoco
 import numpy as np
 
-from scripts.sim2sim_episodes import DISTANCE, SEGMENT, SPEED, Episodes, Walks, drive_all, walk_all
-from scripts.sim2sim_ground import Course, file_course, shape_course
-from scripts.sim2sim_robot import Robot, load_policy
+from deploy.episodes import DISTANCE, SEGMENT, SPEED, Episodes, Walks, drive_all, walk_all
+from deploy.ground import Course, file_course, shape_course
+from deploy.robot import Robot, load_policy
 
 ROBOTS, POLICIES = (Path(__file__).resolve().parent.parent / name for name in ("robots", "policies"))
 SETTLING = 1.0  # s after a command that the settled figures leave out

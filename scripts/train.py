@@ -27,16 +27,15 @@ from algorithms import Actor, ActorCritic, Trainer
 from algorithms.checkpoint import available
 from algorithms.distributed import Ranks, connected
 from algorithms.trainer import LOOK_INTERVAL, NonFiniteError
-from envs.evaluation import evaluate, evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks
+from evaluation.walking import evaluate, evaluation_config
 from native.launch import WARM_UP
 from physics import choose_device
 from robots import ROBOTS
-from scripts import memory
-from scripts.config import RunConfig, changes, load_config, parse, peek, save_config, to_plain
-from scripts.progress import CurriculumLog, ProgressLog
-from scripts.runs import (
+from runs import memory
+from runs.config import RunConfig, changes, load_config, parse, peek, save_config, to_plain
+from runs.folders import (
     RunFlags,
     checkpoint_path,
     command,
@@ -51,6 +50,7 @@ from scripts.runs import (
     set_threads,
     shipped,
 )
+from runs.progress import CurriculumLog, ProgressLog
 from terrains.curriculum import STRATEGIES
 from terrains.shapes import SHAPES
 
@@ -106,7 +106,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
             path = checkpoint_path(folder, -1 if interrupted else flags.checkpoint)
             state = load_own_checkpoint(path, cfg.task, device, ranks)
     if cfg.learner == "rsl_rl":
-        from scripts.rsl_rl_runner import train_rsl_rl
+        from runs.rsl_rl_runner import train_rsl_rl
 
         return train_rsl_rl(cfg, threads)
     with ranks.together():

@@ -1,6 +1,6 @@
 """Fit an actuator network to logs of a drive: `python scripts/train_actuator_net.py --out robots/my_drive.pt`.
 
-Without `--data` the logs come from a model of a series-elastic drive (envs/series_elastic.py).
+Without `--data` the logs come from a model of a series-elastic drive (envs/drives/series_elastic.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from envs.actuator_fit import FitConfig, fit, made_up_logs, pd_rms_error, read_logs, rms_error, split
-from envs.actuator_net import save_net
-from envs.series_elastic import KINDS
+from envs.drives.actuator_fit import FitConfig, fit, made_up_logs, pd_rms_error, read_logs, rms_error, split
+from envs.drives.actuator_net import save_net
+from envs.drives.series_elastic import KINDS
 from robots import ROBOTS
 from robots.config import nearest
-from scripts.config import parse_flags
-from scripts.runs import command, set_threads
+from runs.config import parse_flags
+from runs.folders import command, set_threads
 
 
 @dataclass

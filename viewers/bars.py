@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from envs.terrain_test import AXES, Cell
+from evaluation.terrain import AXES, Cell
 from viewers.plots import COLOURS, STYLE
 
 PANELS = (
@@ -27,7 +27,7 @@ def plot_evaluation(results: dict[str, dict[str, Any]], path: Path) -> None:
     """Bars for each condition (`nominal`, `pushed`, ...), and the gait of each foot.
 
     Args:
-        results: condition -> figures of `envs.evaluation.Evaluation` as a dictionary.
+        results: condition -> figures of `evaluation.walking.Evaluation` as a dictionary.
         path: PNG to write.
     """
     figure, axes = plt.subplots(1, len(PANELS) + 1, figsize=(15, 3), constrained_layout=True)

@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from envs.command_test import CommandResult
-from envs.terrain_test import AXES, Cell
+from evaluation.commands import CommandResult
+from evaluation.terrain import AXES, Cell
 from viewers.curves import evaluated
 from viewers.plots import COLOURS, STYLE
 

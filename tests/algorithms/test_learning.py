@@ -7,7 +7,7 @@ import torch
 
 from algorithms import Trainer
 from envs import LeggedEnv
-from scripts.config import default_config
+from runs.config import default_config
 
 
 def test_the_fast_recipe_learns_to_move_in_two_and_a_half_million_samples() -> None:
@@ -30,7 +30,7 @@ def test_the_fast_recipe_learns_to_move_in_two_and_a_half_million_samples() -> N
 @pytest.mark.slow
 def test_the_fast_recipe_reaches_its_targets() -> None:
     """The whole recipe: velocity and yaw-rate error within 0.20, falls within 1 %."""
-    from envs.evaluation import evaluate, evaluation_config
+    from evaluation.walking import evaluate, evaluation_config
 
     threads = torch.get_num_threads()
     cfg = default_config("anymal_c_flat", "fast")

@@ -25,7 +25,7 @@ from benchmarks.gpu_targets import FlatTargetBenchmark, RoughTargetBenchmark, tr
 from benchmarks.scaling import draw, knee, read_curves
 from benchmarks.suites import GPU, SECTIONS, Benchmark
 from benchmarks.training import make_trainer
-from scripts.config import default_config
+from runs.config import default_config
 from tests.gpu import needs_gpu
 
 ONE_THREAD = Options(threads=1)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from envs import LeggedEnv
-from envs.actuators import Actuator, NetDrive
 from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
 from envs.draws import Draws
+from envs.drives.actuators import Actuator, NetDrive
 from envs.observer import Observer
 from envs.perception import Perception
 from envs.pushes import Pushes

@@ -1,4 +1,4 @@
-"""rsl_rl on this project's environment: the adapter, and training through scripts/rsl_rl_runner.py."""
+"""rsl_rl on this project's environment: the adapter, and training through runs/rsl_rl_runner.py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
 from envs import LeggedEnv
 from envs.rsl_rl import RslRlVecEnv
-from scripts.config import RunConfig, default_config, load_config
-from scripts.rsl_rl_runner import make_runner, train_rsl_rl
+from runs.config import RunConfig, default_config, load_config
+from runs.rsl_rl_runner import make_runner, train_rsl_rl
 from tests.envs.common import lively, make, random_actions
 
 N = 6

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from algorithms import LearnerConfig, Trainer
 from envs import LeggedEnv
-from envs.actuators import NetDrive
 from envs.config import EnvConfig, RewardTerm
+from envs.drives.actuators import NetDrive
 from envs.state import RobotState
 from tests.envs.common import calm, lively, make, random_actions, reference, rugged, varied
 from tests.envs.speed_guard import SlowOperationError, SpeedGuard, UnguardedEngine

@@ -13,11 +13,11 @@ from torch import Tensor
 from algorithms import Actor, LearnerConfig, Trainer
 from benchmarks.gpu import launches
 from envs import EnvConfig, LeggedEnv, get_task
-from envs.evaluation import evaluate, evaluation_config
+from evaluation.walking import evaluate, evaluation_config
 from native.launch import Graphs
 from physics import BatchedEngine
 from physics.batched.cpu import CpuStepper
-from scripts.config import overlay
+from runs.config import overlay
 from tests.envs.common import lively, make, random_actions, reference, rugged, varied
 from tests.gpu import needs_gpu
 from tests.native.graph_emulation import emulate_graphs

@@ -17,9 +17,9 @@ import torch
 
 from algorithms import checkpoint
 from algorithms.distributed import Ranks
-from scripts.config import parse
-from scripts.memory import available, check_memory
-from scripts.runs import load_own_checkpoint, remember, remembered, set_aside, set_threads
+from runs.config import parse
+from runs.folders import load_own_checkpoint, remember, remembered, set_aside, set_threads
+from runs.memory import available, check_memory
 from scripts.train import validate
 
 ROOT = Path(__file__).resolve().parents[2]

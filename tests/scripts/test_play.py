@@ -15,8 +15,8 @@ from algorithms import checkpoint
 from algorithms.trainer import make_policy
 from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
+from runs.config import default_config, save_config
 from scripts import play
-from scripts.config import default_config, save_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--num_envs", "2", "--seconds", "0.2", "--width", "160", "--height", "120", "--num_threads", "1"]

@@ -8,8 +8,8 @@ import shlex
 import pytest
 import torch
 
-from scripts.config import load_config, parse
-from scripts.runs import POLICIES, RunFlags, open_flags
+from runs.config import load_config, parse
+from runs.folders import POLICIES, RunFlags, open_flags
 
 NAMES = sorted(path.parent.name for path in POLICIES.glob("*/config.yaml"))
 

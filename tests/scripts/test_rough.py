@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from envs import terrain_test
+from evaluation import terrain as terrain_test
+from runs.progress import CurriculumLog
 from scripts import evaluate, train
-from scripts.progress import CurriculumLog
 from terrains.grid import TerrainConfig, build_terrain
 
 SMALL = [

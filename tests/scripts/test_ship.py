@@ -13,9 +13,10 @@ import torch
 
 from algorithms import checkpoint
 from envs.legged_env import LeggedEnv
-from scripts import runs, ship
-from scripts.config import parse
-from scripts.runs import RunFlags, load_policy, open_flags
+from runs import folders as runs
+from runs.config import parse
+from runs.folders import RunFlags, load_policy, open_flags
+from scripts import ship
 from scripts.train import main as train
 
 TINY = "--num_envs 8 --max_iterations 2 --num_threads 1 --agent.eval_envs 0 --agent.save_interval 1"

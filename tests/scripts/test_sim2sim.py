@@ -18,15 +18,18 @@ import torch
 
 from algorithms import Actor, PolicyConfig, checkpoint
 from algorithms.trainer import make_policy
+from deploy import episodes as sim2sim_episodes
+from deploy import ground as sim2sim_ground
+from deploy import robot as sim2sim_robot
+from deploy.ground import Field, file_course, shape_course
+from deploy.robot import Robot
 from envs.legged_env import LeggedEnv
 from robots import ANYMAL_C
-from scripts import sim2sim, sim2sim_episodes, sim2sim_ground, sim2sim_robot
-from scripts.config import default_config, save_config
+from runs.config import default_config, save_config
+from runs.folders import load_policy, open_run
+from scripts import sim2sim
 from scripts.export import export_run
-from scripts.runs import load_policy, open_run
 from scripts.sim2sim import main
-from scripts.sim2sim_ground import Field, file_course, shape_course
-from scripts.sim2sim_robot import Robot
 from terrains.grid import single_terrain
 from terrains.ground import HeightField
 from terrains.shapes import make_tile

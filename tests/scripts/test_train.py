@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from algorithms import checkpoint
-from scripts.config import default_config, load_config, parse, save_config
+from runs.config import default_config, load_config, parse, save_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--num_envs", "8", "--max_iterations", "2", "--num_threads", "1", "--agent.eval_envs", "0"]
@@ -193,7 +193,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(trained: Path, tmp_path: Pa
 def test_an_existing_run_folder_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datetime
 
-    from scripts import runs
+    from runs import folders as runs
 
     class Frozen(datetime.datetime):
         @classmethod

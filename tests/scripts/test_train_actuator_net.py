@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.actuator_net import load_net
+from envs.drives.actuator_net import load_net
 from scripts.train_actuator_net import main
 
 SMALL = ["--fit.updates", "20", "--fit.batch_size", "16", "--fit.length", "40"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.tasks import get_task
+from evaluation.walking import evaluation_config
 from viewers.recording import Recording, record
 
 

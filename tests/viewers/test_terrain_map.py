@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from envs.terrain_test import Cell
+from evaluation.terrain import Cell
 from terrains.grid import Terrain, TerrainConfig, build_terrain, single_terrain
 from viewers import terrain_map
 from viewers.bars import plot_success

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from envs.actuator_fit import LSTMNet, MLPNet
-from envs.actuator_net import COLUMNS, ActuatorNet, NetInfo, load_net, save_net
+from envs.drives.actuator_fit import LSTMNet, MLPNet
+from envs.drives.actuator_net import COLUMNS, ActuatorNet, NetInfo, load_net, save_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++")
@@ -113,7 +113,7 @@ def test_without_a_compiler_the_module_does_it(kind: str, monkeypatch: pytest.Mo
     info = NetInfo(kind, lags=(0, 1, 2), error_scale=0.5, velocity_scale=0.2, torque_scale=3.0)  # type: ignore[arg-type]
     with_kernel = ActuatorNet(module, info, "a test")
     monkeypatch.setenv("CXX", "/nowhere")
-    monkeypatch.setattr("envs.actuator_net.build", no_compiler)
+    monkeypatch.setattr("envs.drives.actuator_net.build", no_compiler)
     without = ActuatorNet(module, info, "a test")
     assert without.kernel is None
     inputs = sequence()[:-3]

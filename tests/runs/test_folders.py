@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from algorithms import checkpoint
+from runs.config import default_config, load_config, save_config
+from runs.folders import POLICIES, RunFlags, find_run, load_checkpoint, locked, move_checkpoint, open_flags
 from scripts import quickstart, train
-from scripts.config import default_config, load_config, save_config
-from scripts.runs import POLICIES, RunFlags, find_run, load_checkpoint, locked, move_checkpoint, open_flags
 
 
 def make_run(folder: Path, task: str, learner: str = "trot") -> Path:

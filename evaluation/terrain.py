@@ -19,9 +19,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from envs.config import EnvConfig
-from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
 from envs.state import yaw_of
+from evaluation.walking import evaluation_config
 from native.launch import repeat
 from robots.config import nearest
 from terrains.grid import Terrain, TerrainConfig, lay_out

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from algorithms.checkpoint import available
-from envs.command_test import CommandResult
-from envs.terrain_test import Cell, wilson
-from scripts.study import Experiment, StudyRun
+from evaluation.commands import CommandResult
+from evaluation.terrain import Cell, wilson
+from studies.study import Experiment, StudyRun
 from viewers.curves import read_progress
 from viewers.experiment import Columns, over_seeds
 

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from native import SIMD, NoCompiler, build
 from robots.config import nearest
 
-ROBOTS = Path(__file__).parent.parent / "robots"
+ROBOTS = Path(__file__).parents[2] / "robots"
 """Where networks that come with the project lie."""
 METADATA = "actuator.json"
 """Name of the file with `NetInfo` inside a TorchScript file."""

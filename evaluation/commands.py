@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from envs.config import EnvConfig
-from envs.evaluation import evaluation_config
 from envs.legged_env import LeggedEnv
-from envs.terrain_test import wilson
+from evaluation.terrain import wilson
+from evaluation.walking import evaluation_config
 from native.launch import repeat
 from terrains.curriculum import Curriculum, Episodes
 

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from envs.actuator_fit import FIELDS, FitConfig, fit, made_up_logs, pd_rms_error, read_logs, rms_error, split
-from envs.actuator_net import load_net
-from envs.series_elastic import KINDS, DriveLogs, DriveModel, simulate
+from envs.drives.actuator_fit import (
+    FIELDS,
+    FitConfig,
+    fit,
+    made_up_logs,
+    pd_rms_error,
+    read_logs,
+    rms_error,
+    split,
+)
+from envs.drives.actuator_net import load_net
+from envs.drives.series_elastic import KINDS, DriveLogs, DriveModel, simulate
 
 PD = (80.0, 2.0, 80.0)
 

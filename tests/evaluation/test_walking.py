@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from envs import LeggedEnv
-from envs.evaluation import evaluate, evaluation_config, sample_commands
+from evaluation.walking import evaluate, evaluation_config, sample_commands
 from tests.envs.common import overturn, reference, varied
 
 

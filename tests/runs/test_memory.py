@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from envs.legged_env import LeggedEnv
-from scripts import memory, train
-from scripts.config import RunConfig, default_config, overlay
-from scripts.memory import bytes_per_robot, check_memory, explained, is_out_of_memory, largest_fit, predict
-from scripts.runs import command
+from runs import memory
+from runs.config import RunConfig, default_config, overlay
+from runs.folders import command
+from runs.memory import bytes_per_robot, check_memory, explained, is_out_of_memory, largest_fit, predict
+from scripts import train
 from tests.gpu import needs_gpu
 
 

@@ -23,8 +23,8 @@ from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks, get_task
 from physics import choose_device
 from robots.config import nearest
-from scripts.config import RunConfig, load_config
-from scripts.memory import is_out_of_memory
+from runs.config import RunConfig, load_config
+from runs.memory import is_out_of_memory
 
 
 @dataclass

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 import onnxruntime
 
-from scripts.sim2sim_ground import Field
+from deploy.ground import Field
 
 FORMAT = "trot-policy-1"
 TOLERANCE = 1e-5  # golden action; relative where it exceeds 1

@@ -15,9 +15,9 @@ from algorithms.config import LearnerConfig, PolicyConfig
 from envs.legged_env import LeggedEnv
 from envs.rsl_rl import RslRlVecEnv
 from physics import choose_device
-from scripts import memory
-from scripts.config import RunConfig, save_config
-from scripts.runs import create_run_folder
+from runs import memory
+from runs.config import RunConfig, save_config
+from runs.folders import create_run_folder
 
 # rsl_rl imports GitPython, which refuses to be imported on a machine without git unless told not to.
 HAS_GIT = shutil.which("git") is not None

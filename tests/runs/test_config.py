@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import config
-from scripts.config import parse
+from runs import config
+from runs.config import parse
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from envs.actuator_net import COLUMNS, ActuatorNet, load_net
 from envs.buffers import Buffers
 from envs.config import EnvConfig
 from envs.draws import Uniform
+from envs.drives.actuator_net import COLUMNS, ActuatorNet, load_net
 from envs.state import per_joint
 from physics.engine import Engine
 from physics.scene import Actuation

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from algorithms.checkpoint import available
-from envs.terrain_test import Cell, wilson
+from evaluation.terrain import Cell, wilson
 from scripts import experiment
-from scripts.experiment_results import pool_cells
-from scripts.study import Experiment, get_experiment, make_runs
+from studies.results import pool_cells
+from studies.study import Experiment, get_experiment, make_runs
 from terrains.curriculum import STRATEGIES
 from viewers.experiment import over_seeds, smooth
 

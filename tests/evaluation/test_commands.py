@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs import LeggedEnv, get_task
-from envs.command_test import COMMANDS, command_test, deal
+from evaluation.commands import COMMANDS, command_test, deal
 from terrains.grid import make_terrain
 from tests.envs.common import reference
 

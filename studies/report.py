@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.command_test import COMMANDS, SECONDS
-from envs.terrain_test import AXES
+from evaluation.commands import COMMANDS, SECONDS
+from evaluation.terrain import AXES
 from scripts.benchmark import describe_machine
-from scripts.experiment_results import (
+from studies.results import (
     EVALUATED,
     TRAINING,
     Result,
@@ -22,7 +22,7 @@ from scripts.experiment_results import (
     read_results,
     write_tables,
 )
-from scripts.study import Experiment, StudyRun
+from studies.study import Experiment, StudyRun
 from viewers.experiment import over_seeds, plot_batch, plot_commands, plot_curves, plot_success
 
 

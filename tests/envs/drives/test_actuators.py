@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from envs import LeggedEnv
-from envs.actuator_net import NetInfo, save_net
-from envs.actuators import DCMotor
 from envs.config import EnvConfig
+from envs.drives.actuator_net import NetInfo, save_net
+from envs.drives.actuators import DCMotor
 from robots import ANYMAL_C
 from tests.envs.common import Listener, calm, lively, make, random_actions
 from tests.envs.speed_guard import SpeedGuard, UnguardedEngine

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from robots.config import nearest
-from scripts.config import RunConfig, default_config, load_config, overlay, save_config
+from runs.config import RunConfig, default_config, load_config, overlay, save_config
 from scripts.train import validate
 from terrains.curriculum import STRATEGIES
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs import LeggedEnv, terrain_test
+from envs import LeggedEnv
 from envs.state import yaw_of
-from envs.terrain_test import AXES, Axis, check_shapes, make_map, success_test, wilson
+from evaluation import terrain as terrain_test
+from evaluation.terrain import AXES, Axis, check_shapes, make_map, success_test, wilson
 from terrains.grid import Terrain, TerrainConfig
 from terrains.shapes import make_tile
 from tests.envs.common import reference, rugged

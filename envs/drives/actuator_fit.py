@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from envs.actuator_net import COLUMNS, ActuatorNet, NetInfo, torchscript
-from envs.series_elastic import DriveLogs, simulate
+from envs.drives.actuator_net import COLUMNS, ActuatorNet, NetInfo, torchscript
+from envs.drives.series_elastic import DriveLogs, simulate
 from robots.config import nearest
 
 FIELDS = ("position_error", "velocity", "torque")

@@ -14,7 +14,7 @@ import torch
 
 from envs.config import EnvConfig
 from envs.symmetry import mirror_observation
-from scripts.config import RunConfig
+from runs.config import RunConfig
 
 FLOAT = 4
 """Bytes of a number."""

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from scripts.sim2sim_ground import Course
-from scripts.sim2sim_robot import Robot, load_policy, quiet
+from deploy.ground import Course
+from deploy.robot import Robot, load_policy, quiet
 
 SEGMENT = 5.0  # s between commands
 SPEED = 0.75  # m/s, forward over a terrain

@@ -1,0 +1,1 @@
+"""Drives: what the joints' motors make of the policy's actions."""

@@ -1,0 +1,1 @@
+"""How good a policy is: figures with fixed definitions."""

@@ -1,0 +1,1 @@
+"""Runs: their configuration, folders, training, and what is exported of them."""
