@@ -14,8 +14,8 @@ from benchmarks.common import TASK, EnvGait, Options, Results, Watch, interleave
 from benchmarks.stepping import walking_env
 from benchmarks.training import compare_iterations
 from envs.config import EnvConfig
+from envs.frames import yaw_of
 from envs.legged_env import LeggedEnv
-from envs.state import yaw_of
 from envs.tasks import get_task
 from runs.config import RunConfig, default_config
 from terrains.grid import make_terrain

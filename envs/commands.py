@@ -8,7 +8,7 @@ from torch import Tensor
 from envs.buffers import Buffers
 from envs.config import CommandConfig
 from envs.draws import Uniform
-from envs.state import yaw_of
+from envs.frames import yaw_of
 from terrains.curriculum import CommandCurriculum
 
 

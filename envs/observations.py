@@ -5,11 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from envs.state import RobotState
-
-SCAN_LEVEL = 0.5
-"""The scan's zero lies this far below the base, m (Rudin et al. 2021, code)."""
-SCAN_LIMIT = 1.0
-"""Largest magnitude of a value of the scan, m."""
+from terrains.scan import SCAN_LEVEL, SCAN_LIMIT
 
 
 def base_lin_vel(state: RobotState) -> Tensor:

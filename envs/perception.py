@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from envs.buffers import Buffers
-from envs.observations import SCAN_LEVEL
-from envs.state import yaw_of
+from envs.frames import yaw_of
 from physics import Engine
 from terrains.ground import Ground, HeightField
-from terrains.scan import HeightScan, ScanConfig
+from terrains.scan import SCAN_LEVEL, HeightScan, ScanConfig
 
 
 class Perception:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from envs.buffers import Buffers
-from envs.config import RandomisationConfig
 from envs.draws import Uniform
+from envs.randomisation import RandomisationConfig
 from physics import Engine
 
 

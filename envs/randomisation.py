@@ -1,7 +1,7 @@
 """What makes robots differ from one another.
 
 Every entry of `RANDOMISED` draws a number (or one per axis or joint) for each robot from the range of the same
-name in `RandomisationConfig`. A new randomisation is an entry here and a field there.
+name in `RandomisationConfig`. A new randomisation is an entry and a field.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from torch import Tensor
 from envs.buffers import Buffers
 from envs.draws import Uniform
 from physics import Engine
-
-if TYPE_CHECKING:
-    from envs.config import RandomisationConfig
 
 
 def tilted(gravity: Tensor, angles: Tensor) -> Tensor:
@@ -60,6 +57,66 @@ RANDOMISED: dict[str, Randomised] = {
     "encoder_offset": Randomised("joint", 0.0),
     "gravity_tilt": Randomised("side", 0.0, "gravity", tilted, most=math.pi / 2),
 }
+
+
+@dataclass
+class RandomisationConfig:
+    """Differences between robots, and disturbances.
+
+    Ranges LOW HIGH and half widths +- are uniform. What is not asked for costs nothing.
+    """
+
+    redraw: Literal["start", "reset"] = "start"
+    """When a robot's differences are drawn: once, or anew for each of its episodes. Either way
+    `env.reset(seed=...)` draws all of them."""
+    friction: tuple[float, float] = (0.5, 1.25)
+    """Friction coefficient of a robot's contacts."""
+    added_base_mass: tuple[float, float] = (-5.0, 5.0)
+    """Mass added to the base, kg; its inertia scales along."""
+    base_com_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Shift of the base's centre of mass along the base's x, y and z, +- m."""
+    stiffness_factor: tuple[float, float] = (1.0, 1.0)
+    """Factor on each joint's proportional gain."""
+    damping_factor: tuple[float, float] = (1.0, 1.0)
+    """Factor on each joint's derivative gain."""
+    armature_factor: tuple[float, float] = (1.0, 1.0)
+    """Factor on each joint's armature, the inertia of its rotor."""
+    added_joint_damping: tuple[float, float] = (0.0, 0.0)
+    """Viscous friction added to each joint's own, N m s / rad."""
+    added_friction_loss: tuple[float, float] = (0.0, 0.0)
+    """Dry friction added to each joint's own, N m."""
+    encoder_offset: float = 0.0
+    """Error of each joint's encoder, +- rad: what it reads is the joint's angle plus this. The policy observes
+    the reading and the drive tracks its target by it, so that a joint sent to an angle settles at that angle
+    minus the offset, and reads the angle. Rewards and limits go by the true angle."""
+    gravity_tilt: float = 0.0
+    """Angle by which gravity leans towards world x and towards y, +- rad, as on a slope; the observed
+    projected gravity leans along."""
+    push_interval: float = 15.0
+    """Time between pushes of one robot, s; robots are not pushed at the same time. 0 for none."""
+    push_velocity: float = 1.0
+    """A push sets the base's horizontal velocity to uniform +- this, m/s."""
+    push_ang_vel: float = 0.0
+    """A push sets the base's roll, pitch and yaw rates to uniform +- this, rad/s; 0 leaves them alone."""
+    push_force: float = 0.0
+    """Force of a second kind of push, in a random horizontal direction on the base's centre of mass, N."""
+    push_force_duration: float = 0.2
+    """How long it lasts, s, rounded to policy steps; the end of an episode ends it."""
+    push_force_interval: float = 10.0
+    """Time from the start of one to the start of the next, s. 0 for none."""
+
+    def validate(self, step_dt: float) -> None:
+        """Check ranges; ValueError with one sentence that names the field."""
+        if self.redraw not in ("start", "reset"):
+            raise ValueError(f"env.randomisation.redraw must be start or reset, not {self.redraw!r}")
+        check_ranges(self)
+        if self.push_force > 0.0 and self.push_force_interval > 0.0:
+            longest = self.push_force_interval
+            if not step_dt <= self.push_force_duration <= longest:
+                raise ValueError(
+                    f"env.randomisation.push_force_duration must be between a policy step ({step_dt:g} s) and "
+                    f"push_force_interval ({longest:g} s), not {self.push_force_duration}"
+                )
 
 
 def bounds(cfg: RandomisationConfig, name: str) -> list[tuple[float, float]]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from envs.buffers import Buffers
+from envs.frames import gravity_in_base, rotate_inverse
+from envs.perception import Perception
 from envs.randomisation import Randomisation
 from physics import Engine
-from robots.config import RobotConfig, match, matching
-
-if TYPE_CHECKING:
-    from envs.perception import Perception
+from physics.engine import per_joint
+from robots.config import RobotConfig, matching
 
 
 @dataclass
@@ -189,27 +188,3 @@ def make_state(
         added_base_mass=randomised["added_base_mass"],
         terminated=torch.zeros(engine.num_envs, dtype=torch.bool, device=engine.device),
     )
-
-
-def per_joint(patterns: dict[str, float], engine: Engine) -> Tensor:
-    """Value of each joint's first pattern, [A]; ValueError for a joint without one."""
-    return torch.tensor([match(patterns, name) for name in engine.joint_names], device=engine.device)
-
-
-def rotate_inverse(quat: Tensor, vector: Tensor) -> Tensor:
-    """Rotate world vectors [N, 3] into the frames of unit quaternions [N, 4] (w x y z)."""
-    w, xyz = quat[:, :1], quat[:, 1:]
-    twice = 2.0 * torch.linalg.cross(vector, xyz)
-    return vector + w * twice + torch.linalg.cross(twice, xyz)
-
-
-def gravity_in_base(quat: Tensor) -> Tensor:
-    """The world's -z axis in the frames of unit quaternions [N, 4]; [N, 3]."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.stack((2 * (w * y - x * z), -2 * (w * x + y * z), 2 * (x * x + y * y) - 1), dim=-1)
-
-
-def yaw_of(quat: Tensor) -> Tensor:
-    """Heading of unit quaternions [N, 4], rad in +-pi, [N]."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

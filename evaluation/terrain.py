@@ -19,8 +19,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from envs.config import EnvConfig
+from envs.frames import yaw_of
 from envs.legged_env import LeggedEnv
-from envs.state import yaw_of
 from evaluation.walking import evaluation_config
 from native.launch import repeat
 from robots.config import nearest

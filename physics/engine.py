@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from robots.config import match
+
 JOINT_PARAMS = ("stiffness", "damping", "effort_limit", "joint_damping", "armature", "friction_loss")
 """Per-robot parameters with a value per joint, in the order in which generated code stores them."""
 PARAMS = ("friction", "base_mass", "base_com", *JOINT_PARAMS)
@@ -129,3 +131,8 @@ class Engine(Protocol):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue exactly where `state_dict` was taken."""
+
+
+def per_joint(patterns: dict[str, float], engine: Engine) -> Tensor:
+    """Value of each joint's first pattern, [A]; ValueError for a joint without one."""
+    return torch.tensor([match(patterns, name) for name in engine.joint_names], device=engine.device)

@@ -27,13 +27,13 @@ from algorithms.export import (
 )
 from envs.config import ObservationTerm
 from envs.legged_env import LeggedEnv
-from envs.observations import SCAN_LEVEL, SCAN_LIMIT, height_scan
+from envs.observations import height_scan
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
 from runs.config import parse_flags
 from runs.folders import Run, RunFlags, command, load_policy, open_flags, set_threads
 from terrains.ground import Plane
-from terrains.scan import ScanConfig
+from terrains.scan import SCAN_LEVEL, SCAN_LIMIT, ScanConfig
 
 FORMAT = "trot-policy-1"
 JSON = "policy.json"

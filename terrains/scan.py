@@ -15,6 +15,11 @@ from torch import Tensor
 from native import NoCompiler, build
 from terrains.ground import Ground, HeightField
 
+SCAN_LEVEL = 0.5
+"""The scan's zero lies this far below the base, m (Rudin et al. 2021, code)."""
+SCAN_LIMIT = 1.0
+"""Largest magnitude of a value of the scan, m."""
+
 
 @dataclass
 class ScanConfig:

@@ -24,8 +24,7 @@ from envs.buffers import Buffers
 from envs.config import EnvConfig
 from envs.draws import Uniform
 from envs.drives.actuator_net import COLUMNS, ActuatorNet, load_net
-from envs.state import per_joint
-from physics.engine import Engine
+from physics.engine import Engine, per_joint
 from physics.scene import Actuation
 
 UNLIMITED = 1e6  # N m

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.state import gravity_in_base, rotate_inverse, yaw_of
+from envs.frames import gravity_in_base, rotate_inverse, yaw_of
 from tests.envs.common import calm, expected_obs, make, random_actions, reference, to_base
 
 

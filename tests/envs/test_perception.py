@@ -9,7 +9,7 @@ from torch import Tensor
 from envs import EnvConfig, LeggedEnv
 from envs import observations as obs
 from envs.config import ObservationTerm
-from envs.state import yaw_of
+from envs.frames import yaw_of
 from terrains.ground import HeightField
 from terrains.scan import HeightScan, ScanConfig
 from tests.envs.common import calm, rugged

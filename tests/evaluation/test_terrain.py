@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from envs import LeggedEnv
-from envs.state import yaw_of
+from envs.frames import yaw_of
 from evaluation import terrain as terrain_test
 from evaluation.terrain import AXES, Axis, check_shapes, make_map, success_test, wilson
 from terrains.grid import Terrain, TerrainConfig
