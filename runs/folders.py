@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from algorithms import checkpoint
-from algorithms.distributed import Ranks
 from algorithms.networks import ActorCritic
-from algorithms.trainer import BEST, NonFiniteError, make_policy
+from algorithms.trainer import BEST, make_policy
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks, get_task
 from physics import choose_device
 from robots.config import nearest
 from runs.config import RunConfig, load_config
-from runs.memory import is_out_of_memory
 
 
 @dataclass
@@ -154,26 +148,6 @@ def checkpoint_path(folder: Path, iteration: int = -1) -> Path:
     return available[iteration]
 
 
-def set_aside(folder: Path, iteration: int) -> Path | None:
-    """Move checkpoints after `iteration` into a folder of their own: a run that branches off there will make others.
-
-    Returns:
-        that folder; None if there was nothing to move.
-    """
-    later = [path for number, path in checkpoint.available(folder).items() if number > iteration]
-    later += [part for path in later for part in folder.glob(f"{path.stem}.rank*.pt")]
-    if not later:
-        return None
-    best = folder / BEST
-    if best.is_file() and checkpoint.load(best)["iteration"] > iteration:
-        later.append(best)
-    aside = folder / f"set_aside_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    aside.mkdir()
-    for path in later:
-        path.rename(aside / path.name)
-    return aside
-
-
 def open_run(
     task: str = "",
     experiment_name: str = "",
@@ -244,54 +218,6 @@ def _readable(damaged: Path) -> str:
     return ""
 
 
-def load_own_checkpoint(path: Path, task: str, device: str, ranks: Ranks) -> dict[str, Any]:
-    """`load_checkpoint` for one of several processes: with its own robots, if as many wrote it."""
-    content = load_checkpoint(path, task, device)
-    if not ranks.first and content.get("ranks", 1) == ranks.size:
-        content |= checkpoint.load(checkpoint.part(path, ranks.rank), device)
-    return content
-
-
-def remember(folder: Path) -> None:
-    """Leave word of the run folder for the processes that torchrun starts in place of these if one of them ends."""
-    if (note := _note()) and os.environ.get("LOCAL_RANK") == "0":
-        note.write_text(str(folder.resolve()))
-
-
-def remembered() -> Path | None:
-    """The run folder of the processes before these; None where torchrun did not start any."""
-    note = _note()
-    return Path(note.read_text()) if note and note.is_file() else None
-
-
-def _note() -> Path | None:
-    """A file in the folder that torchrun makes for each launch on each machine; None without torchrun."""
-    error_file = os.environ.get(
-        "TORCHELASTIC_ERROR_FILE"
-    )  # <that folder>/attempt_<n>/<local rank>/error.json
-    return Path(error_file).parents[2] / "trot_run_folder" if error_file else None
-
-
-def move_checkpoint(content: dict[str, Any], device: str, seed: int) -> bool:
-    """Make a training's checkpoint one of this kind of device, in place; returns whether it was of another kind.
-
-    Random numbers of a GPU cannot be continued on a CPU, nor the other way around: they start anew, from a seed that
-    no part of the run had.
-
-    Raises:
-        ValueError: it holds weights alone, as those in policies/ do.
-    """
-    if "ppo" not in content:
-        raise ValueError("this checkpoint holds weights alone: it can be played and evaluated, not resumed")
-    for group in content["ppo"]["optimizer"]["param_groups"]:
-        group["capturable"] = device != "cpu"
-    fresh = torch.Generator(device).manual_seed(seed + content["iteration"]).get_state()
-    moved = len(fresh) != len(content["generator"])
-    if moved:
-        content["generator"] = content["env"]["generator"] = fresh
-    return moved
-
-
 def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
     """What a run made (the average, if it kept one), for inference; ValueError if it does not fit `env`."""
     policy = make_policy(env, run.cfg.agent)
@@ -300,32 +226,3 @@ def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
     except RuntimeError as error:
         raise ValueError(f"checkpoint {run.checkpoint_path} does not fit task {run.cfg.task}") from error
     return policy.eval()
-
-
-def set_threads(num_threads: int) -> int:
-    """Give torch and the physics the same number of threads, 0 for one per core; returns it.
-
-    Processes that torchrun started on this machine share the cores.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = (cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    count = num_threads or max(share, 1)
-    torch.set_num_threads(count)
-    return count
-
-
-def command(main: Callable[[], int | None]) -> None:
-    """Run a command: bad input, a failed file, lasting non-finite numbers or no memory left end in one sentence.
-
-    The exit status is then 2.
-    """
-    try:
-        sys.exit(main() or 0)
-    except (ValueError, OSError, NonFiniteError) as error:
-        sentence = str(error)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        sentence = "out of memory; give fewer robots"
-    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
-    sys.exit(2)

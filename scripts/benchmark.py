@@ -36,8 +36,8 @@ from benchmarks.scaling import draw
 from benchmarks.suites import BENCHMARKS, SECTIONS, SLOW, SUITES, Benchmark
 from physics import choose_device
 from robots.config import nearest
+from runs.command import command, set_threads
 from runs.config import parse_flags
-from runs.folders import command, set_threads
 
 RESULTS = Path("logs/benchmarks")
 

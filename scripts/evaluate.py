@@ -27,8 +27,9 @@ from evaluation.commands import COMMANDS, CommandResult, command_test
 from evaluation.terrain import AXES, PAPER, Cell, check_shapes, success_test
 from evaluation.walking import Evaluation, evaluate, evaluation_config
 from physics import choose_device
+from runs.command import command, set_threads
 from runs.config import parse_flags
-from runs.folders import Run, RunFlags, command, load_policy, open_flags, set_threads
+from runs.folders import Run, RunFlags, load_policy, open_flags
 from viewers.bars import plot_evaluation, plot_success
 
 

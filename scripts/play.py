@@ -17,8 +17,9 @@ from algorithms import Actor
 from envs.legged_env import LeggedEnv
 from evaluation.walking import evaluation_config
 from physics import choose_device
+from runs.command import command, set_threads
 from runs.config import parse_flags
-from runs.folders import RunFlags, command, load_policy, open_flags, set_threads
+from runs.folders import RunFlags, load_policy, open_flags
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
 from viewers.recording import Recording, record

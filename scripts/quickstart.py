@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from runs.command import command
 from runs.config import peek
-from runs.folders import command
 from viewers.curves import plot_training
 
 

@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from algorithms import checkpoint
 from algorithms.trainer import BEST
+from runs.command import command
 from runs.config import RunConfig, changes, default_config, parse_flags, save_config, to_plain
-from runs.folders import POLICIES, RunFlags, command, open_flags
+from runs.folders import POLICIES, RunFlags, open_flags
 
 FIGURES = ("evaluation", "terrain", "terrain_mujoco", "commands")
 """What scripts/evaluate.py leaves in a run folder, as JSON."""

@@ -17,8 +17,8 @@ from envs.drives.actuator_net import save_net
 from envs.drives.series_elastic import KINDS
 from robots import ROBOTS
 from robots.config import nearest
+from runs.command import command, set_threads
 from runs.config import parse_flags
-from runs.folders import command, set_threads
 
 
 @dataclass

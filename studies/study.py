@@ -13,7 +13,7 @@ import yaml
 
 from robots.config import nearest
 from runs.config import RunConfig, default_config, load_config, overlay, save_config
-from scripts.train import validate
+from runs.training import validate
 from terrains.curriculum import STRATEGIES
 
 BATCH = 98_304

@@ -14,7 +14,8 @@ import torch
 
 from algorithms import checkpoint
 from runs.config import default_config, load_config, save_config
-from runs.folders import POLICIES, RunFlags, find_run, load_checkpoint, locked, move_checkpoint, open_flags
+from runs.folders import POLICIES, RunFlags, find_run, load_checkpoint, locked, open_flags
+from runs.resume import move_checkpoint, resume_config
 from scripts import quickstart, train
 
 
@@ -100,7 +101,7 @@ def test_resume_refuses_every_change(
 
 def test_a_run_of_rsl_rl_is_not_resumed(logs: Path) -> None:
     with pytest.raises(ValueError, match="--resume continues runs of --learner trot only"):
-        train.resume_config(logs / "go2_flat_rsl_rl" / "2030-01-04_00-00-00")
+        resume_config(logs / "go2_flat_rsl_rl" / "2030-01-04_00-00-00")
 
 
 def test_resume_applies_or_accepts_the_rest(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +110,7 @@ def test_resume_applies_or_accepts_the_rest(logs: Path, monkeypatch: pytest.Monk
         "train.py --resume --task go2_flat --env.no-clean-critic --headless --max-iterations 9 --checkpoint 4"
     )
     monkeypatch.setattr(sys, "argv", [*line.split(), "--log_dir", str(logs), "--sim_device", "cuda:0"])
-    cfg = train.resume_config(folder)
+    cfg = resume_config(folder)
     assert (cfg.max_iterations, cfg.device, cfg.log_dir) == (9, "cuda:0", "logs")
     assert cfg.env == load_config(folder / "config.yaml").env and not cfg.resume
 
@@ -117,7 +118,7 @@ def test_resume_applies_or_accepts_the_rest(logs: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["anymal_c_rough", "cassie_flat"])
 def test_a_saved_configuration_is_no_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", "--resume"])
-    assert train.resume_config(POLICIES / name) == load_config(POLICIES / name / "config.yaml")
+    assert resume_config(POLICIES / name) == load_config(POLICIES / name / "config.yaml")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_a_run_goes_on_where_there_is_no_gpu(
     folder = logs / "mine" / "2030-01-03_00-00-00"
     save_config(replace(load_config(folder / "config.yaml"), device=saved), folder / "config.yaml")
     monkeypatch.setattr(sys, "argv", ["train.py", "--resume", *flags.split()])
-    assert train.resume_config(folder).device == device
+    assert resume_config(folder).device == device
     assert open_flags(RunFlags(load_run=str(folder))).cfg.device == "auto"
 
 

@@ -12,8 +12,8 @@ import torch
 
 from envs.legged_env import LeggedEnv
 from runs import memory
+from runs.command import command
 from runs.config import RunConfig, default_config, overlay
-from runs.folders import command
 from runs.memory import bytes_per_robot, check_memory, explained, is_out_of_memory, largest_fit, predict
 from scripts import train
 from tests.gpu import needs_gpu

@@ -17,9 +17,10 @@ import torch
 
 from algorithms import checkpoint
 from algorithms.distributed import Ranks
+from runs.command import set_threads
 from runs.config import parse
-from runs.folders import load_own_checkpoint, remember, remembered, set_aside, set_threads
 from runs.memory import available, check_memory
+from runs.resume import load_own_checkpoint, remember, remembered, set_aside
 from scripts.train import validate
 
 ROOT = Path(__file__).resolve().parents[2]

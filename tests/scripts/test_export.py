@@ -18,10 +18,11 @@ from algorithms.trainer import make_policy
 from envs.config import ObservationTerm
 from envs.legged_env import LeggedEnv
 from envs.state import RobotState
+from runs.command import command
 from runs.config import default_config, save_config
-from runs.folders import command, load_policy, open_run
+from runs.export import _observation, export_run
+from runs.folders import load_policy, open_run
 from scripts import export
-from scripts.export import _observation, export_run
 
 FILES = ["policy.json", "policy.onnx", "policy.pt"]
 

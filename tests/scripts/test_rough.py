@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from evaluation import terrain as terrain_test
+from runs import training
 from runs.progress import CurriculumLog
 from scripts import evaluate, train
 from terrains.grid import TerrainConfig, build_terrain
@@ -44,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of three iterations, with a row of levels for each."""
     logs = tmp_path_factory.mktemp("logs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "LOOK_INTERVAL", 1)
+        patch.setattr(training, "LOOK_INTERVAL", 1)
         assert run(train, patch, *SMALL, "--max_iterations", "3", "--log_dir", str(logs)) == 0
     (folder,) = (logs / "anymal_c_rough").iterdir()
     return folder
@@ -70,7 +71,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
     folder = tmp_path / "anymal_c_rough" / trained.name
     shutil.copytree(trained, folder)
     (folder / "model_3.pt").unlink()
-    monkeypatch.setattr(train, "LOOK_INTERVAL", 1)
+    monkeypatch.setattr(training, "LOOK_INTERVAL", 1)
     flags = ["--task", "anymal_c_rough", "--resume", "--checkpoint", "1", "--max_iterations", "3"]
     assert run(train, monkeypatch, *flags, "--log_dir", str(tmp_path)) == 0
     assert table(folder) == table(trained), "rows after the resume point are written once"

@@ -18,6 +18,7 @@ import pytest
 from algorithms.checkpoint import available
 from evaluation.terrain import Cell, wilson
 from scripts import experiment
+from studies import running
 from studies.results import pool_cells
 from studies.study import Experiment, get_experiment, make_runs
 from terrains.curriculum import STRATEGIES
@@ -137,11 +138,11 @@ def test_an_interrupted_experiment_goes_on_and_is_reported(
 def test_a_failed_run_is_named_and_stops_no_other(
     declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def program(run: experiment.StudyRun, flags: experiment.Flags) -> list[str]:
+    def program(run: running.StudyRun, flags: running.Flags) -> list[str]:
         good = f"open({str(run.folder / 'model_3.pt')!r}, 'w')"
         return [sys.executable, "-S", "-c", "raise SystemExit('no luck')" if run.variant == "fair" else good]
 
-    monkeypatch.setattr(experiment, "train_command", program)
+    monkeypatch.setattr(running, "train_command", program)
     flags: list[str | Path] = [
         "--experiment",
         declared,

@@ -1,0 +1,183 @@
+"""A training run: what is refused before it begins, what it is made of, and what it says."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from algorithms import Actor, ActorCritic, Trainer
+from algorithms.distributed import Ranks
+from algorithms.trainer import LOOK_INTERVAL, NonFiniteError
+from envs.legged_env import LeggedEnv
+from evaluation.walking import evaluate, evaluation_config
+from native.launch import WARM_UP
+from physics import choose_device
+from runs import memory
+from runs.config import RunConfig
+from runs.progress import CurriculumLog, ProgressLog
+
+SELECTION = 10_000
+"""Added to the seed of evaluations in training."""
+WORTH_COMPILING = 1000
+"""Iterations from which on torch.compile saves more time than it takes."""
+
+
+def validate(cfg: RunConfig, processes: int = 1) -> None:
+    """Refuse what cannot work before anything long starts; ValueError with one sentence."""
+    if cfg.num_envs < 1:
+        raise ValueError(f"--num_envs must be at least 1, not {cfg.num_envs}")
+    if cfg.num_envs % processes:
+        near = max(1, round(cfg.num_envs / processes)) * processes
+        raise ValueError(
+            f"{processes} processes cannot share --num_envs {cfg.num_envs} equally; the nearest they can is {near}"
+        )
+    if cfg.learner == "rsl_rl" and processes > 1:
+        raise ValueError(f"--learner rsl_rl trains in one process, not {processes}: leave torchrun out")
+    if cfg.learner == "rsl_rl" and (cfg.graphs, cfg.compile) != ("auto", "auto"):
+        raise ValueError("--learner rsl_rl launches operator by operator: leave --graphs and --compile out")
+    if cfg.max_iterations < 1:
+        raise ValueError(f"--max_iterations must be at least 1, not {cfg.max_iterations}")
+    if cfg.num_threads < 0:
+        raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
+    cfg.env.validate()
+    cfg.agent.validate()
+    robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""
+    samples = robots * cfg.agent.ppo.num_steps
+    if samples < cfg.agent.ppo.num_mini_batches:
+        raise ValueError(
+            f"{samples} samples an iteration{each} cannot make {cfg.agent.ppo.num_mini_batches} mini-batches; "
+            "raise --num_envs"
+        )
+    if cfg.agent.policy.recurrent != "none" and robots < cfg.agent.ppo.num_mini_batches:
+        raise ValueError(
+            f"{robots} robots{each} cannot make {cfg.agent.ppo.num_mini_batches} mini-batches of whole sequences, "
+            "as a recurrent policy needs them; raise --num_envs"
+        )
+    device, _ = choose_device(cfg.device, cfg.engine, cfg.env.robot)
+    memory.check_memory(cfg, device, processes)
+
+
+def wants_compiling(cfg: RunConfig, device: str, state: dict | None) -> bool:
+    """Whether torch.compile is used; on one kind of device a run goes on as before: results differ by rounding."""
+    if cfg.compile != "auto":
+        return cfg.compile == "on"
+    if state and state["metadata"].get("device", "").startswith(device.split(":")[0]):
+        return state["metadata"].get("compiled", False)
+    return device != "cpu" and cfg.max_iterations >= WORTH_COMPILING
+
+
+Evaluator = Callable[[ActorCritic], dict[str, float]]
+
+
+def make_trainer(
+    cfg: RunConfig,
+    env: LeggedEnv,
+    folder: Path | None,
+    metadata: dict[str, Any],
+    evaluator: Evaluator | None,
+    compiled: bool,
+    ranks: Ranks,
+) -> Trainer:
+    """A trainer as the flags want it launched; see `Trainer`."""
+    trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off", ranks)
+    if compiled:
+        env.compile()
+        trainer.compile()
+    return trainer
+
+
+def make_evaluator(cfg: RunConfig, device: str, threads: int) -> Evaluator | None:
+    """A short evaluation in an environment of its own, the same every time."""
+    if cfg.agent.eval_envs < 1:
+        return None
+    env_cfg = evaluation_config(copy.deepcopy(cfg.env), cfg.agent.eval_seconds)
+    env = LeggedEnv(env_cfg, cfg.agent.eval_envs, cfg.engine, device, threads, cfg.seed)
+
+    def run(policy: ActorCritic) -> dict[str, float]:
+        # Commands change twice as often as in scripts/evaluate.py, since reversals are what makes robots fall, and
+        # are others than there, where the checkpoint that was best here is judged.
+        figures = evaluate(env, Actor(policy), cfg.agent.eval_seconds, segment=2.5, seed=SELECTION + cfg.seed)
+        return {name: getattr(figures, name) for name in ("lin_vel_error", "ang_vel_error", "falls", "score")}
+
+    return run
+
+
+def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer: Trainer) -> None:
+    """Say what is about to happen."""
+    done = trainer.iteration
+    samples = (cfg.max_iterations - done) * cfg.agent.ppo.num_steps * cfg.num_envs
+    print(f"task       {cfg.task} (recipe {cfg.recipe})")
+    print(f"engine     {env.engine_choice}, {threads} threads")
+    how = ["CUDA graphs"] if trainer.graphs.on else []
+    if trainer.metadata["compiled"]:
+        how.append("compiled (half a minute the first time)")
+    if how:
+        print(f"launches   {', '.join(how)}")
+    shared = f" ({env.num_envs} in each of {trainer.ranks.size} processes)" if trainer.ranks.size > 1 else ""
+    print(f"robots     {cfg.num_envs}{shared}")
+    print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
+    print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)
+
+
+def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, compiled: bool, ranks: Ranks) -> int:
+    """An iteration, after those that prepare it; prints memory and expected time."""
+    trainer = make_trainer(cfg, env, None, {}, None, compiled, ranks)
+    env.reset(seed=trainer.seed)
+    for _ in range(WARM_UP + 1 if trainer.graphs.on else 1):
+        trainer.iterate()
+    numbers = trainer.iterate()
+    if not ranks.first:
+        return 0
+    seconds = numbers["Perf/collection_time"] + numbers["Perf/learning_time"]
+    print(f"task       {cfg.task} (recipe {cfg.recipe})\nengine     {env.engine_choice}, {threads} threads")
+    print(f"iteration  {seconds:.2f} s, {numbers['Perf/total_fps']:.0f} env-steps/s")
+    each = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
+    print(f"memory     {memory.report(replace(cfg, num_envs=env.num_envs), device)}{each}")
+    print(f"expected   {seconds * cfg.max_iterations / 60:.1f} min for {cfg.max_iterations} iterations")
+    return 0
+
+
+def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -> int:
+    """Train up to an iteration, with logs in the run folder; returns the exit status.
+
+    Raises:
+        NonFiniteError: on the first process only; the others return 2.
+    """
+    ranks = trainer.ranks
+    levels = CurriculumLog(folder, env.course, trainer.iteration, ranks) if env.course else None
+    own_log = ProgressLog(folder, max_iterations, trainer.iteration) if ranks.first else nullcontext()
+    with own_log as log:
+
+        def report(iteration: int, numbers: dict[str, float]) -> None:
+            if log:
+                log.write(iteration, numbers)
+            if levels and (iteration % LOOK_INTERVAL == 0 or iteration == max_iterations):
+                levels.write(iteration)
+
+        try:
+            stopped = trainer.train(max_iterations, report)
+        except NonFiniteError:  # on all
+            if ranks.first:
+                raise
+            return 2
+    if not ranks.first:
+        return 0
+    if levels:
+        levels.draw(env.engine.base_pos[:, :2].cpu().numpy())
+    if stopped:
+        print(
+            f"stopped at iteration {trainer.iteration} and saved; "
+            f"go on with --resume --load_run {shlex.quote(str(folder))}"
+        )
+        # torchrun takes 130 for a crash, and starts again
+        return 0 if torch.distributed.is_torchelastic_launched() else 130
+    print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
+    print(f"watch it: python scripts/play.py --load_run {shlex.quote(str(folder))}")
+    return 0
