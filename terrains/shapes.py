@@ -9,6 +9,7 @@ is one function with `@shape`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from inspect import signature
 from typing import Any
 
@@ -29,6 +30,17 @@ def shape(function: Shape) -> Shape:
     """Register a shape under its name."""
     SHAPES[function.__name__] = function
     return function
+
+
+def turned_over(function: Shape, name: str) -> Shape:
+    """A shape's heights with their sign changed, and its parameters: what rises from the platform falls from it."""
+
+    @wraps(function)
+    def turned(*args: Any, **parameters: Any) -> ndarray:
+        return -function(*args, **parameters)
+
+    turned.__name__ = name
+    return turned
 
 
 def _axes(size: float, cell: float) -> tuple[ndarray, ndarray]:
@@ -73,17 +85,7 @@ def slope_up(
     return _seated(gradient * difficulty * np.maximum(_ring(size, cell) - platform / 2.0, 0.0))
 
 
-@shape
-def slope_down(
-    difficulty: float,
-    size: float,
-    cell: float,
-    rng: Generator,
-    gradient: float = 0.4,
-    platform: float = PLATFORM,
-) -> ndarray:
-    """A pyramid with its top cut off: robots start on top."""
-    return -slope_up(difficulty, size, cell, rng, gradient, platform)
+slope_down = shape(turned_over(slope_up, "slope_down"))
 
 
 @shape
@@ -121,32 +123,26 @@ def random_rough(
     return low * (1.0 - t) + high * t
 
 
-@shape
-def rough_slope_up(
-    difficulty: float,
-    size: float,
-    cell: float,
-    rng: Generator,
-    gradient: float = 0.4,
-    amplitude: float = 0.05,
-) -> ndarray:
-    """A slope up with random roughness."""
-    rough = random_rough(difficulty, size, cell, rng, amplitude)
-    return slope_up(difficulty, size, cell, rng, gradient) + rough
+def _rough(slope: Shape, name: str) -> Shape:
+    """A slope with random roughness."""
+
+    def rough_slope(
+        difficulty: float,
+        size: float,
+        cell: float,
+        rng: Generator,
+        gradient: float = 0.4,
+        amplitude: float = 0.05,
+    ) -> ndarray:
+        rough = random_rough(difficulty, size, cell, rng, amplitude)
+        return slope(difficulty, size, cell, rng, gradient) + rough
+
+    rough_slope.__name__ = name
+    return rough_slope
 
 
-@shape
-def rough_slope_down(
-    difficulty: float,
-    size: float,
-    cell: float,
-    rng: Generator,
-    gradient: float = 0.4,
-    amplitude: float = 0.05,
-) -> ndarray:
-    """A slope down with random roughness."""
-    rough = random_rough(difficulty, size, cell, rng, amplitude)
-    return slope_down(difficulty, size, cell, rng, gradient) + rough
+rough_slope_up = shape(_rough(slope_up, "rough_slope_up"))
+rough_slope_down = shape(_rough(slope_down, "rough_slope_down"))
 
 
 @shape
@@ -176,18 +172,7 @@ def stairs_up(
     return _seated((low + (high - low) * difficulty) * np.maximum(steps, 0.0))
 
 
-@shape
-def stairs_down(
-    difficulty: float,
-    size: float,
-    cell: float,
-    rng: Generator,
-    height: tuple[float, float] = (0.05, 0.23),
-    width: float = 0.31,
-    platform: float = PLATFORM,
-) -> ndarray:
-    """Square stairs down from the platform on top."""
-    return -stairs_up(difficulty, size, cell, rng, height, width, platform)
+stairs_down = shape(turned_over(stairs_up, "stairs_down"))
 
 
 @shape
