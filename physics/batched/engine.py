@@ -124,7 +124,7 @@ class BatchedEngine:
             self.robot_model,
             self._sphere_group,
             self._sphere_foot,
-            self.ground.cell if isinstance(self.ground, HeightField) else None,
+            self.ground,
             dry_friction,
         )
         self._dry_friction = dry_friction

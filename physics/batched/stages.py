@@ -52,11 +52,14 @@ from physics.batched.surface import (
     Candidate,
     Nearest,
     cells_reached,
+    lower_corners,
     nothing,
     touch_points,
+    visit_border,
     visit_cell,
 )
 from physics.batched.tracer import Function, Traced, literal
+from terrains.ground import Ground, HeightField
 
 BASE = Base(zeros(3), zeros(4), zeros(3), zeros(3))
 BASE_INPUTS = BaseInputs(0.0, zeros(3), zeros(3), zeros(3), zeros(3))
@@ -142,7 +145,7 @@ class StepCode:
         model: RobotModel,
         sphere_group: list[int],
         sphere_foot: list[int],
-        cell: float | None,
+        ground: Ground,
         dry_friction: bool,
     ):
         """Trace everything.
@@ -151,20 +154,21 @@ class StepCode:
             model: the robot.
             sphere_group: contact group of each of the model's spheres, -1 without one.
             sphere_foot: which foot a sphere is, -1 for none.
-            cell: side of a cell of the height field, m; None on a plane.
+            ground: what the robot stands on.
             dry_friction: some joint of some robot has friction loss.
         """
-        self.model, self.cell, self.dry_friction = model, cell, dry_friction
+        field = ground if isinstance(ground, HeightField) else None
+        self.model, self.field, self.dry_friction = model, field, dry_friction
         self._sphere_group, self._sphere_foot = iter(sphere_group), iter(sphere_foot)
         self._num_groups = max(sphere_group, default=-1) + 1
         self._num_spheres = 0
-        self.slots = 1 if cell is None else 2
+        self.slots = 1 if field is None else 2
         self.base_code = Code("BaseStages")
-        self._frame = PLANE_FRAME if cell is None else None
+        self._frame = PLANE_FRAME if field is None else None
         self._trace_base()
         self.groups = [self._trace_limb(f"Limb{g}", group) for g, group in enumerate(model.groups)]
         self.spheres = self._trace_base_spheres()
-        self.surface = self._trace_surface(cell) if cell is not None else Code("Surface")
+        self.surface = self._trace_surface(field) if field else Code("Surface")
 
     @property
     def operations(self) -> dict[str, int]:
@@ -177,10 +181,10 @@ class StepCode:
         groups = [code.name for code in self.groups]
         each = " ".join(f"DO({i}, {name})" for i, name in enumerate(groups))
         return (
-            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.cell is not None)}\n"
+            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.field is not None)}\n"
             f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n#define GROUPS {self._num_groups}\n"
             f"#define JOINT_ROWS {int(self.dry_friction or self.model.limit is not None)}\n"
-            + (self._surface_source(self.cell) if self.cell is not None else "")
+            + (self._surface_source(self.field) if self.field else "")
             + self.base_code.source()
             + "".join(code.source() for code in self.groups)
             + self.spheres.source()
@@ -349,7 +353,7 @@ class StepCode:
         # on level ground the height alone tells whether there is a contact
         f.output(
             "out",
-            centre if self.cell is not None else [centre[2] - (sphere.radius + model.ground_height)],
+            centre if self.field else [centre[2] - (sphere.radius + model.ground_height)],
         )
 
         f = code.stage("contact")
@@ -405,8 +409,8 @@ class StepCode:
         }
         code.table("sphere_constants", constants.varying)
         code.table("sphere_link", np.array([[max(s.link, 0)] for s in spheres]))
-        if self.cell is not None:
-            cells = [[cells_reached(s.constants.radius, self.cell)] for s in spheres]
+        if self.field:
+            cells = [[cells_reached(s.constants.radius, self.field.cell)] for s in spheres]
             code.table("sphere_cells", np.array(cells))
             code.table("sphere_radius", np.array([[s.constants.radius] for s in spheres]))
         code.table("sphere_group", np.array([[next(self._sphere_group)] for _ in spheres]))
@@ -416,25 +420,35 @@ class StepCode:
 
     # ------------------------------------------------------------------ height field
 
-    def _trace_surface(self, cell: float) -> Code:
-        """Stages that search the triangles around a sphere, see `surface`."""
+    def _trace_surface(self, field: HeightField) -> Code:
+        """Stages that search the triangles and walls around a sphere, see `surface`."""
         code, layout = Code("Surface"), Layout(Nearest(*[Candidate(0.0, zeros(3)) for _ in range(3)], 0.0))  # type: ignore
         f = code.stage("start")
         f.output("nearest", flatten(nothing(f.input("centre", 3)[0])))
         f = code.stage("cell")
         p, heights = f.input("p", 3), f.input("heights", 4)
-        f.output("out", flatten(visit_cell(p, heights, cell, layout.load(f, "nearest"))))
+        nearest = visit_cell(p, heights, field.cell, field.has_walls, layout.load(f, "nearest"))
+        f.output("out", flatten(nearest))
+        if field.has_walls:
+            f = code.stage("lower")
+            f.output("out", lower_corners(f.input("heights", 4), field.max_rise))
+            for axis in (0, 1):
+                f = code.stage("border_" + "xy"[axis])
+                p, near, far = f.input("p", 3), f.input("near", 4), f.input("far", 4)
+                ends = (near[1::2], far[::2]) if axis == 0 else (near[2:], far[:2])
+                nearest = visit_border(p, *ends, axis, field.cell, layout.load(f, "nearest"))
+                f.output("out", flatten(nearest))
         f = code.stage("slots")
         slots = touch_points(layout.load(f, "nearest"), f.input("radius", 1)[0])
         f.output("dist", [dist for dist, _ in slots])
         f.output("frame", flatten([frame for _, frame in slots]))
         return code
 
-    def _surface_source(self, cell: float) -> str:
-        most = max(cells_reached(s.constants.radius, cell) for s in self.model.spheres)
+    def _surface_source(self, field: HeightField) -> str:
+        most = max(cells_reached(s.constants.radius, field.cell) for s in self.model.spheres)
         return (
-            f"#define CELL {literal(cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
-            + self.surface.source()
+            f"#define CELL {literal(field.cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
+            f"#define WALLS {int(field.has_walls)}\n" + self.surface.source()
         )
 
 
