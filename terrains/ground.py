@@ -83,6 +83,12 @@ class HeightField:
         corners.setflags(write=False)
         return corners
 
+    def corners_on(self, device: torch.device) -> Tensor:
+        """`corners` as a tensor that is kept on a device."""
+        if device not in self._on_device:
+            self._on_device[device] = torch.tensor(self.corners, device=device)
+        return self._on_device[device]
+
     @cached_property
     def has_walls(self) -> bool:
         """Whether any cell has a corner lowered."""
@@ -102,9 +108,7 @@ class HeightField:
         """
         if isinstance(points, np.ndarray):
             return self.height_at(torch.from_numpy(points.copy())).numpy()
-        if points.device not in self._on_device:
-            self._on_device[points.device] = torch.tensor(self.corners, device=points.device)
-        corners = self._on_device[points.device]
+        corners = self.corners_on(points.device)
         nx, ny = self.heights.shape
         x = ((points[..., 0] - self.origin[0]) / self.cell).clamp(0, nx - 1)
         y = ((points[..., 1] - self.origin[1]) / self.cell).clamp(0, ny - 1)

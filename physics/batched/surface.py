@@ -222,7 +222,7 @@ def height_field(ground: HeightField):
 
     def surface(centre: Vec, radius: Scalar) -> list[tuple[Scalar, Matrix]]:
         cell, count = ground.cell, cells_reached(float(torch.as_tensor(radius).max()), ground.cell)
-        corners = torch.from_numpy(ground.corners.copy()).to(centre[0])
+        corners = ground.corners_on(centre[0].device).to(centre[0])
         x, y = centre[0] - ground.origin[0], centre[1] - ground.origin[1]
         first = [
             ((c - radius) / cell).floor().nan_to_num(0.0).clamp(0, size - count)
