@@ -1,4 +1,4 @@
-"""Ground with vertical walls in parts that MuJoCo knows: boxes, small height fields, and one large one for the rest."""
+"""Ground with vertical walls in parts that MuJoCo knows: boxes, small height fields, a large one for the rest."""
 
 from __future__ import annotations
 

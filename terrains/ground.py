@@ -76,7 +76,9 @@ class HeightField:
         two corners that differ by more than `max_rise` is lowered to the other.
         """
         h = self.heights
-        corners = np.stack((h[:-1, :-1], h[:-1, 1:], h[1:, :-1], h[1:, 1:]), -1).reshape(*h[1:, 1:].shape, 2, 2)
+        corners = np.stack((h[:-1, :-1], h[:-1, 1:], h[1:, :-1], h[1:, 1:]), -1).reshape(
+            *h[1:, 1:].shape, 2, 2
+        )
         for axis in (2, 3):
             steep = np.abs(np.diff(corners, axis=axis)) > np.float32(self.max_rise)
             corners = np.where(steep, corners.min(axis, keepdims=True), corners)
@@ -93,7 +95,7 @@ class HeightField:
     def has_walls(self) -> bool:
         """Whether any cell has a corner lowered."""
         steepest = max(float(np.abs(np.diff(self.heights, axis=axis)).max()) for axis in (0, 1))
-        return steepest > np.float32(self.max_rise)
+        return steepest > float(np.float32(self.max_rise))
 
     def height_at(self, points: Points) -> Points:
         """World z of the ground, on MuJoCo's triangles.

@@ -101,7 +101,9 @@ class HeightScan:
             self._heights = torch.from_numpy(heights).to(device)
             nx, ny = heights.shape
             reach = math.ceil(self.points.norm(dim=0).max().item() / ground.cell)
-            self._map = _Map(self._heights.data_ptr(), nx, ny, *ground.origin, 1.0 / ground.cell, ground.max_rise, reach)
+            self._map = _Map(
+                self._heights.data_ptr(), nx, ny, *ground.origin, 1.0 / ground.cell, ground.max_rise, reach
+            )
             if device.type == "cpu":
                 with suppress(NoCompiler):  # torch does it then, more slowly
                     self._library = build((Path(__file__).parent / "native/scan.cpp").read_text())

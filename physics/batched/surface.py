@@ -23,11 +23,13 @@ FAR = 1e9
 """Square of the distance of a candidate that is none, m^2."""
 SAME = 0.97
 """Two normals are taken for one where the square of the cosine between them exceeds this (10 degrees)."""
-DEEPEST = 0.05
-"""Contacts are no deeper than this, or than the sphere's radius where that is more, m.
+DEEPEST = 0.03
+"""Contacts are no deeper than this, m.
 
-A sphere that begins far below the surface would leave it like a shot: the speed at which a contact pushes out is in
-proportion to its depth. MuJoCo's height fields are as deep at most as half a cell: they push sideways as well."""
+A contact pushes out at a speed in proportion to its depth: a robot that begins 0.4 m below the surface would leave it
+like a shot. In MuJoCo, too, its contacts are shallow there: a height field pushes a sphere out sideways, past half a
+cell at most.
+"""
 COARSE = 2
 """Cells along the side of a cell of the coarse map of greatest heights."""
 
@@ -139,8 +141,11 @@ def visit_border(p: Vec, near: Vec, far: Vec, axis: int, cell: float, nearest: N
 
     t = along / cell
     a, b = ends(t)
-    outside = z - clamp(z, minimum(a, b), maximum(a, b))  # above the upper edge or below the lower
-    rise = select(a < b, far[1] - far[0], near[1] - near[0])  # of the upper edge
+    up = near[0] + near[1] < far[0] + far[1]  # the cell beyond is the higher one
+    above, below = z - select(up, b, a), z - select(up, a, b)  # the upper edge; the lower edge
+    outside = select(above > 0.0, above, minimum(below, 0.0))
+    far_rise, near_rise = far[1] - far[0], near[1] - near[0]
+    rise = select(above > 0.0, select(up, far_rise, near_rise), select(up, near_rise, far_rise))
     t = clamp(t + outside * rise * reciprocal(cell * cell + rise * rise), 0.0, 1.0)
     a, b = ends(t)
     low, high = minimum(a, b), maximum(a, b)
@@ -194,7 +199,7 @@ def _slot(found: Candidate, below: Scalar, radius: Scalar) -> tuple[Scalar, Matr
     normal = [select(on_surface, u + 0.0 * x, x) for u, x in zip(up, scale(inverse, found.diff), strict=True)]
     upright = select(abs(normal[1]) < 0.5, 1.0 + 0.0 * square, 0.0 * square)
     dist = select(on_surface, 0.0 * square, square * inverse) - radius
-    dist = maximum(dist, -maximum(radius, DEEPEST + 0.0 * square))
+    dist = maximum(dist, -DEEPEST)
     return dist, [normal, *tangents(normal, upright)]
 
 

@@ -29,11 +29,12 @@ from tests.physics.batched.random_robots import Design, Link, make_robot
 LIVE = ("base_pos", "base_quat", "base_lin_vel", "base_ang_vel", "joint_pos", "joint_vel", "joint_torque",
         "foot_pos", "foot_vel", "contact_force")  # fmt: skip
 POSITIONS = ("base_pos", "base_quat", "joint_pos", "foot_pos")
+_UNEVEN = np.random.default_rng(0).uniform(0.0, 0.06, (120, 120)).astype(np.float32)
 GROUNDS: dict[str, Ground] = {
     "plane": Plane(),
-    "field": HeightField.centred(
-        np.random.default_rng(0).uniform(0.0, 0.06, (120, 120)).astype(np.float32), 0.1
-    ),
+    "field": HeightField.centred(_UNEVEN, 0.1),
+    # walls of all heights, and stairs of 15 cm
+    "walls": HeightField.centred(_UNEVEN + 0.15 * ((np.indices((120, 120)) // 4).sum(0) % 3), 0.1, 0.3),
 }
 
 
