@@ -228,8 +228,8 @@ def _scan(scan: ScanConfig) -> dict[str, Any]:
             "Points are forward (x) and left (y) of the base, m, turned with its heading alone, not its roll and "
             "pitch. The ground is a grid of heights, spaced by terrain.cell along world x and y; a point between "
             f"the vertices (i, j) and (i + 1, j + 1) reads {vertices[scan.lookup]}. Level ground is z = 0. Of two "
-            "neighbours that rise more steeply than terrain.slope_threshold (0: none) the lower counts for both, along "
-            "x and then along y: there stands a vertical wall."
+            "neighbours that rise more steeply than terrain.slope_threshold (0: none) the lower counts for both, "
+            "along x and then along y: there stands a vertical wall."
         ),
         "points": {"x": x, "y": y},
         "offset": SCAN_LEVEL,

@@ -53,8 +53,8 @@ class Field:
     def add_to(self, spec: mujoco.MjSpec) -> None:
         """Add the ground to a scene.
 
-        Of boxes, each cell between four vertices is level at the lowest of them: a riser stands at the higher vertices,
-        where it stood in training.
+        Of boxes, each cell between four vertices is level at the lowest of them: a riser stands at the higher
+        vertices, where it stood in training.
 
         Raises:
             ValueError: boxes for ground that is not level in pieces.
