@@ -56,16 +56,18 @@ class Nearest:
     """The same of a face with a normal different from `face`."""
     below: Scalar
     """1 if the centre lies below the surface, else 0."""
+    walls: Vec
+    """From the nearest inner point of a wall across x, and of one across y, to the centre; empty without walls."""
 
 
-def nothing(like: Scalar) -> Nearest:
-    """Before the first cell."""
+def nothing(like: Scalar, walls: bool) -> Nearest:
+    """Before the first cell; `walls`: there are some."""
     zero = 0.0 * like
 
     def none() -> Candidate:
         return Candidate(zero + FAR, [zero, zero, zero + 1.0])
 
-    return Nearest(none(), none(), none(), zero)
+    return Nearest(none(), none(), none(), zero, [zero + math.sqrt(FAR)] * 2 * walls)
 
 
 def lower_corners(heights: Vec, max_rise: float) -> Vec:
@@ -148,21 +150,23 @@ def visit_border(p: Vec, near: Vec, far: Vec, axis: int, cell: float, nearest: N
     rise = select(above > 0.0, select(up, far_rise, near_rise), select(up, near_rise, far_rise))
     t = clamp(t + outside * rise * reciprocal(cell * cell + rise * rise), 0.0, 1.0)
     a, b = ends(t)
-    low, high = minimum(a, b), maximum(a, b)
+    low, high = select(a < b, a, b), select(a < b, b, a)
     diff: Vec = [across, along - t * cell, z - clamp(z, low, high)]
     if axis == 1:
         diff = [diff[1], diff[0], diff[2]]
     found = Candidate(dot(diff, diff), diff)
     nearest.any = _choose(found.square < nearest.any.square, found, nearest.any)
-    inside = (t > 0.0) & (t < 1.0) & (z > low) & (z < high) & (select(a < b, -across, across) > 0.0)
-    flat: Vec = [0.0, 0.0, 0.0]
-    flat[axis] = across
-    _take_face(Candidate(select(inside, across * across, FAR + 0.0 * z), flat), nearest)
+    # a wall that is met from behind would pull the sphere through, see `visit_cell`
+    before = (t > 0.0) & (t < 1.0) & (low < z) & (z < high) & (select(a < b, across, -across) < 0.0)
+    closer = before & (abs(across) < abs(nearest.walls[axis]))
+    nearest.walls[axis] = select(closer, across, nearest.walls[axis])
     return nearest
 
 
 def touch_points(nearest: Nearest, radius: Scalar) -> list[tuple[Scalar, Matrix]]:
     """Distance and frame of the two contact slots, when all cells are visited."""
+    for axis, across in enumerate(nearest.walls):
+        _take_face(Candidate(across * across, [0.0, across, 0.0] if axis else [across, 0.0, 0.0]), nearest)
     slots = [_slot(nearest.any, nearest.below, radius)]
     second = _choose(_differ(nearest.any, nearest.face), nearest.face, nearest.other)
     dist, frame = _slot(second, nearest.below, radius)
@@ -233,7 +237,7 @@ def height_field(ground: HeightField):
             ((c - radius) / cell).floor().nan_to_num(0.0).clamp(0, size - count)
             for c, size in zip((x, y), corners.shape, strict=False)
         ]
-        nearest = nothing(x)
+        nearest = nothing(x, ground.has_walls)
         cells = [(i, j) for i in range(count) for j in range(count)]
         own, place = {}, {}
         for i, j in cells:

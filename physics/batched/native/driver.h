@@ -98,8 +98,9 @@ INLINE int surface(const Arrays& a, const V* centre, float radius, int count, V*
   if (!any(centre[2] - radius < gather(a.coarse, vint(ci) * a.coarse_ny + vint(cj)))) return 0;
   const V i0 = first_cell(x, radius, count, a.nx), j0 = first_cell(y, radius, count, a.ny);
   const I corner = vint(i0) * a.ny + vint(j0);
-  V heights[2][MAX_CELLS + 1], corners[2][MAX_CELLS][4], nearest[13], next[13], p[3];  // of this row and the last
-  const auto take = [&] { for (int k = 0; k < 13; ++k) nearest[k] = next[k]; };
+  V heights[2][MAX_CELLS + 1], corners[2][MAX_CELLS][4], p[3];  // of this row and the last
+  V nearest[Surface::nearest], next[Surface::nearest];
+  const auto take = [&] { for (int k = 0; k < Surface::nearest; ++k) nearest[k] = next[k]; };
   Surface::start(centre, nearest);
   for (int j = 0; j <= count; ++j) heights[0][j] = gather(a.heights, corner + j);
   for (int i = 0; i < count; ++i) {
