@@ -427,8 +427,8 @@ class StepCode:
         """Stages that search the triangles and walls around a sphere, see `surface`."""
         # inline, `nearest` stays in registers: a third less time; plain fields keep the roundings that they had
         code = Code("Surface", "INLINE" if field.has_walls else "STAGE")
-        candidates = [Candidate(0.0, zeros(3)) for _ in range(3)]
-        layout = Layout(Nearest(*candidates, below=0.0, walls=zeros(2) if field.has_walls else []))
+        first, face, other = (Candidate(0.0, zeros(3)) for _ in range(3))
+        layout = Layout(Nearest(first, face, other, below=0.0, walls=zeros(2) if field.has_walls else []))
         code.sizes["nearest"] = layout.size
         f = code.stage("start")
         f.output("nearest", flatten(nothing(f.input("centre", 3)[0], field.has_walls)))
