@@ -45,6 +45,7 @@ GPU: list[GpuBenchmark] = [
     *(GpuPhysicsBenchmark("plane", n) for n in ROBOTS),
     *(GpuPhysicsBenchmark("rough", n) for n in ROBOTS),
     *(GpuPhysicsBenchmark("steps", n) for n in ROBOTS),
+    *(GpuPhysicsBenchmark("walls", n) for n in ROBOTS),
     *(GpuEnvBenchmark(task, n) for task in (FLAT, ROUGH) for n in ROBOTS),
     *(GpuTrainBenchmark(FLAT, recipe, n) for recipe in ("fast", "reference") for n in ROBOTS),
     *(GpuTrainBenchmark(ROUGH, recipe, n) for recipe in ("fast", "reference") for n in ROBOTS),

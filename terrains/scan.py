@@ -95,6 +95,7 @@ class HeightScan:
         if isinstance(ground, HeightField):
             heights = ground.heights.copy()
             if cfg.lookup == "minimum":  # the lowest of three corners, at the first of them
+                # beside walls the reference's raw vertices give the same, unless the fourth alone is low
                 heights[:-1, -1] = np.minimum(heights[:-1, -1], heights[1:, -1])
                 heights[-1, :-1] = np.minimum(heights[-1, :-1], heights[-1, 1:])
                 heights[:-1, :-1] = ground.corners.reshape(*ground.corners.shape[:2], 4)[..., :3].min(2)

@@ -170,8 +170,10 @@ def test_parts_of_walled_ground_meet_what_a_plane_meets() -> None:
 
 def test_a_map_of_the_default_task_stands_on_a_few_thousand_parts() -> None:
     ground = build_terrain(TerrainConfig()).ground
-    parts = split(ground)
+    model, parts = build_scene(ANYMAL_C, ground), split(ground)
     assert 1000 < len(parts.boxes) + len(parts.patches) < 5000
+    points = np.random.default_rng(0).uniform((0.0, 0.0), (80.0, 160.0), (300, 2))
+    np.testing.assert_allclose(rays(model, points), ground.height_at(points), atol=1e-5)
     # every tread of stairs alone: one box a side up, one a step down
     for name, boxes in (("stairs_up", 4 * 9 + 1), ("stairs_down", 10)):
         alone = split(single_terrain(name, 0.5).ground)
