@@ -28,9 +28,8 @@ class ScanConfig:
     spacing: float = 0.1
     """Between points, m."""
     lookup: Literal["minimum", "bilinear"] = "minimum"
-    """minimum: of three corners of the point's cell, as in the reference code; or bilinear interpolation of all.
-
-    Beside a wall they are the cell's own corners: a wall is seen where it stands."""
+    """minimum: of three corners of the point's cell, as in the reference code; or bilinear interpolation of all four.
+    They are the cell's own corners: a wall is seen where it stands."""
     delay: float = 0.0
     """Age of what the robot sees, s, rounded to policy steps."""
     dropout: float = 0.0

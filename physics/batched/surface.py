@@ -67,7 +67,7 @@ def nothing(like: Scalar, walls: bool) -> Nearest:
     def none() -> Candidate:
         return Candidate(zero + FAR, [zero, zero, zero + 1.0])
 
-    return Nearest(none(), none(), none(), zero, [zero + math.sqrt(FAR)] * 2 * walls)
+    return Nearest(none(), none(), none(), zero, [zero + math.sqrt(FAR)] * 2 if walls else [])
 
 
 def lower_corners(heights: Vec, max_rise: float) -> Vec:
@@ -126,6 +126,8 @@ def visit_cell(p: Vec, heights: Vec, cell: float, walls: bool, nearest: Nearest)
 
 def visit_border(p: Vec, near: Vec, far: Vec, axis: int, cell: float, nearest: Nearest) -> Nearest:
     """Take in the edge between two cells, or the wall where their heights differ there.
+
+    Where a wall changes sides along the border, the point found is on it, but not always the nearest.
 
     Args:
         p: centre of the sphere relative to the border's first vertex (x and y) and to world height 0.

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from physics import MujocoEngine, build_scene
+from physics import BatchedEngine, MujocoEngine, build_scene
 from physics.batched import eager, surface
 from physics.batched.surface import height_field
 from robots import ANYMAL_C
 from terrains import HeightField
-from tests.physics.batched.common import STANCE, Cases, EagerRobot, engine_step, take_cases
+from tests.physics.batched.common import INSTRUCTION_SETS, STANCE, Cases, EagerRobot, engine_step, take_cases
 from tests.physics.batched.cuda_emulation import generated
 from tests.physics.batched.test_height_field import (
     RADIUS,
@@ -177,6 +177,38 @@ def test_walls_meet_in_a_vertical_edge() -> None:
     np.testing.assert_allclose(first.dist, 0.02 - radius, atol=1e-9)
     np.testing.assert_allclose(first.normal[:, :2], (around_edge - 0.4) / 0.02, atol=1e-9)
     assert not second.touches.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_coarse_map_bounds_every_contact(seed: int) -> None:
+    ground, random, radius = (rough, blocks)[seed % 2](seed, 0.1, 0.2), np.random.default_rng(seed), 0.07
+    coarse = surface.coarse_heights(ground, radius).numpy()
+    points = inside(ground, around(ground, random, 1000, -radius, 2 * radius), 0.0)
+    first, _ = touch(ground, points, radius)
+    at = np.floor((points[:, :2] - ground.origin) / (surface.COARSE * ground.cell)).astype(int)
+    assert (points[:, 2] - radius < coarse[tuple(at.T)])[first.touches].all() and first.touches.any()
+
+
+def test_the_coarse_map_has_no_peak_that_stands_on_no_cell() -> None:
+    heights = np.zeros((21, 21))
+    heights[10, 10] = 1.0
+    assert not surface.coarse_heights(HeightField(heights, 0.1, (0.0, 0.0), 0.75), 0.07).any()
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_every_instruction_set_steps_the_same(instruction_set: str) -> None:
+    ground, n = step(0.2), 16
+    engines = [
+        BatchedEngine(ANYMAL_C, ground, n, num_threads=1, instruction_set=name)
+        for name in ("native", instruction_set)
+    ]
+    for engine in engines:
+        put(engine, above(ground, 0.4 * uniform(n, 2, seed=0) - 0.2, 0.45))
+        engine.step(stance(engine), 1)
+    for name, tensor in live(engines[0]).items():
+        if name != "bad":
+            scale = float(tensor.abs().max())
+            torch.testing.assert_close(live(engines[1])[name], tensor, atol=1e-3 * scale, rtol=0)
 
 
 def test_ground_without_steep_sides_is_stepped_by_the_same_code() -> None:
