@@ -301,10 +301,12 @@ def test_nvrtc_compiles(architecture: str, ground: str, threads: int, nvrtc) -> 
     source = cuda_source(generated(make(ground)), threads)
     code, log = compile_cuda(source, architecture, "--ptxas-options=-v")
     assert code[:4] == b"\x7fELF"
-    (registers,) = re.findall(r"Used (\d+) registers", log)
-    ((stack, stores, loads),) = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+)", log)
-    print(f"{registers} registers, {stack} bytes of stack, {stores} and {loads} bytes of spills")
-    assert int(stores) < 512, "the step should fit into registers"
+    registers = re.findall(r"Used (\d+) registers", log)
+    memory = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+)", log)
+    assert len(registers) == len(memory) == 2, "the step, and placing robots"
+    for count, (stack, stores, loads) in zip(registers, memory, strict=True):
+        print(f"{count} registers, {stack} bytes of stack, {stores} and {loads} bytes of spills")
+        assert int(stores) < 512, "the step should fit into registers"
 
 
 def test_nvrtc_takes_constants_that_are_infinite(nvrtc) -> None:
