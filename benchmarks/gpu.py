@@ -40,7 +40,7 @@ class GpuPhysicsBenchmark:
 
     suite: ClassVar[str] = "gpu"
     section: ClassVar[str] = "physics"
-    ground: Literal["plane", "rough", "steps"]
+    ground: Literal["plane", "rough", "steps", "walls"]
     num_envs: int
     """Robots."""
     rounds: int = 7

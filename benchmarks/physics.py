@@ -24,7 +24,7 @@ SIZE = 40.0
 
 
 def make_ground(kind: str) -> Ground:
-    """plane; rough: heights of 0 to 60 mm at random; steps: a chequerboard of 100 mm steps."""
+    """plane; rough: heights of 0 to 60 mm at random; steps: a chequerboard of 100 mm steps; walls: with walls."""
     if kind == "plane":
         return Plane()
     cells = round(SIZE / CELL)
@@ -32,7 +32,7 @@ def make_ground(kind: str) -> Ground:
     heights = 0.1 * ((x // 4 + y // 5) % 2)
     if kind == "rough":
         heights = np.random.default_rng(0).uniform(0.0, 0.06, (cells, cells))
-    return HeightField.centred(heights.astype(np.float32), CELL)
+    return HeightField.centred(heights.astype(np.float32), CELL, 0.75 if kind == "walls" else 0.0)
 
 
 class Robots:
@@ -135,3 +135,38 @@ class PhysicsBenchmark:
         else:
             results |= {"plane_steps_per_s": results["batched_steps_per_s"], "of_plane": 1.0}
         return results | ratio(times["mujoco"], times["batched"])
+
+
+@dataclass(frozen=True)
+class WallsBenchmark:
+    """Physics steps per second of the batched engine on steps with vertical sides, and with slopes for sides."""
+
+    suite: ClassVar[str] = "physics"
+    num_envs: int = 4096
+    """Robots."""
+    rounds: int = 15
+    """Timed policy steps on each ground."""
+    warmup: int = 40
+    """Policy steps before."""
+
+    def quick(self) -> WallsBenchmark:
+        """The same at a size that only shows that it runs."""
+        return replace(self, num_envs=self.num_envs // 64, rounds=3, warmup=5)
+
+    def run(self, options: Options) -> Results:
+        """Measure."""
+        robot = get_task(TASK).recipe("reference").env().robot
+        crowds = {}
+        for name, ground in (("walls", make_ground("walls")), ("slopes", make_ground("steps"))):
+            engine = BatchedEngine(
+                robot, ground, self.num_envs, num_threads=options.threads, device=options.device
+            )
+            crowds[name] = Robots(engine, ground, "trot")
+            for _ in range(self.warmup):
+                crowds[name].step()
+        times = interleave({name: crowd.step for name, crowd in crowds.items()}, self.rounds)
+        results: Results = {
+            f"{name}_steps_per_s": 4 * self.num_envs / statistics.median(values)
+            for name, values in times.items()
+        }
+        return results | {"of_slopes": ratio(times["slopes"], times["walls"])["ratio"]}

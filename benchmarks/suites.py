@@ -9,7 +9,7 @@ from benchmarks.gpu import GpuEnvBenchmark, GpuPhysicsBenchmark, GpuTrainBenchma
 from benchmarks.gpu_rivals import GpuUpdateBenchmark, TransferBenchmark, WarpBenchmark
 from benchmarks.gpu_targets import FlatTargetBenchmark, RoughTargetBenchmark
 from benchmarks.learning import LearningBenchmark
-from benchmarks.physics import PhysicsBenchmark
+from benchmarks.physics import PhysicsBenchmark, WallsBenchmark
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark
 from benchmarks.terrain import ChangeBenchmark, MapBenchmark, RoughBenchmark, ScanBenchmark
 from benchmarks.training import RecurrentBenchmark, TrainBenchmark
@@ -45,6 +45,7 @@ GPU: list[GpuBenchmark] = [
     *(GpuPhysicsBenchmark("plane", n) for n in ROBOTS),
     *(GpuPhysicsBenchmark("rough", n) for n in ROBOTS),
     *(GpuPhysicsBenchmark("steps", n) for n in ROBOTS),
+    *(GpuPhysicsBenchmark("walls", n) for n in ROBOTS),
     *(GpuEnvBenchmark(task, n) for task in (FLAT, ROUGH) for n in ROBOTS),
     *(GpuTrainBenchmark(FLAT, recipe, n) for recipe in ("fast", "reference") for n in ROBOTS),
     *(GpuTrainBenchmark(ROUGH, recipe, n) for recipe in ("fast", "reference") for n in ROBOTS),
@@ -77,6 +78,7 @@ BENCHMARKS: list[Benchmark] = [
     PhysicsBenchmark("plane", targets="random"),
     PhysicsBenchmark("rough"),
     PhysicsBenchmark("steps"),
+    WallsBenchmark(),
     EngineBenchmark(num_envs=1024),
     EngineBenchmark(num_envs=4096),
     EnvBenchmark(num_envs=1024),

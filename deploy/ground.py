@@ -41,6 +41,8 @@ class Field:
         last = np.array(self.heights.shape)[:, None] - 1
         place = np.clip(np.stack((x, y)) / self.cell + 0.5 * last, 0.0, last)
         (i, j), (r, t) = place.astype(int), place % 1.0
+        if self.boxes:  # level in each cell
+            return _lowest(self.heights)[np.minimum(i, last[0] - 1), np.minimum(j, last[1] - 1)]
         right, up = np.minimum(i + 1, last[0]), np.minimum(j + 1, last[1])
         here, along_x, along_y = self.heights[i, j], self.heights[right, j], self.heights[i, up]
         if rule == "minimum":
@@ -51,8 +53,8 @@ class Field:
     def add_to(self, spec: mujoco.MjSpec) -> None:
         """Add the ground to a scene.
 
-        Of boxes, each vertex owns the square of side `cell` around it: treads are as wide as they have vertices, and
-        a riser stands halfway up the slope that `look_up` sees between two of them.
+        Of boxes, each cell between four vertices is level at the lowest of them: a riser stands at the higher
+        vertices, where it stood in training.
 
         Raises:
             ValueError: boxes for ground that is not level in pieces.
@@ -79,7 +81,7 @@ class Field:
                 f"--ground boxes needs level ground with edges, such as {', '.join(LEVEL)}; of this one's vertices "
                 f"next to others of another height {level:.0%} are level: stand it on --ground heightfield"
             )
-        bottom = heights.min() - BASE
+        heights, bottom = _lowest(heights), heights.min() - BASE
         for rectangle in rectangles(heights):
             runs = np.array([(run.start, run.stop) for run in rectangle])
             x, y = (runs - 0.5 * np.array(heights.shape)[:, None]) * self.cell
@@ -87,6 +89,12 @@ class Field:
             spec.worldbody.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_BOX, pos=ends.mean(1), size=0.5 * (ends[:, 1] - ends[:, 0])
             )
+
+
+def _lowest(heights: np.ndarray) -> np.ndarray:
+    """Lowest vertex of each cell, [nx - 1, ny - 1]."""
+    rows = np.minimum(heights[1:], heights[:-1])
+    return np.minimum(rows[:, 1:], rows[:, :-1])
 
 
 def level_share(heights: np.ndarray) -> float:
@@ -108,7 +116,7 @@ def _corners(squares: np.ndarray) -> np.ndarray:
 
 
 def rectangles(heights: np.ndarray) -> list[tuple[slice, slice]]:
-    """Few rectangles of vertices (rows, columns) that, each filled up to its lowest height, give the whole ground.
+    """Few rectangles of cells (rows, columns) that, each filled up to its lowest height, give the whole ground.
 
     One reaches under higher ground as far as it can: there are fewer, and no seam lies in a tread but at the turns of
     stairs.

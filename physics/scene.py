@@ -6,13 +6,16 @@ The same model is the starting point of every engine. Contact groups become MuJo
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
+from physics.walls import Parts, split
 from robots.config import RobotConfig, match, matching
 from terrains.ground import Ground, HeightField
 
@@ -97,44 +100,71 @@ def nominal_params(model: mujoco.MjModel, device: torch.device) -> dict[str, Ten
 
 def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
     # Contacts are generated between contype and conaffinity bits: robots (1, 0) touch only the ground (0, 1).
-    geom = spec.worldbody.add_geom(
-        name="ground",
-        type=mujoco.mjtGeom.mjGEOM_PLANE,
-        size=[0, 0, 0.05],
-        contype=0,
-        conaffinity=1,
-        condim=3,
-        material="ground" if visuals else "",
-    )
-    if isinstance(ground, HeightField):
-        geom.type = mujoco.mjtGeom.mjGEOM_HFIELD
-        geom.hfieldname = "ground"
-        geom.pos = _add_height_field(spec, ground)
-        # In contacts as soft as MuJoCo's default (0.02 s) a fast foot sinks until its centre is below the surface,
-        # and MuJoCo's height field then pushes it sideways out of neighbouring triangles: it is stuck.
-        for touching in spec.geoms:
-            if touching.contype:
-                touching.solref = [STEPS_TO_RECOVER * spec.option.timestep, 1.0]
+    material = "ground" if visuals else ""
+    add_geom = partial(spec.worldbody.add_geom, contype=0, conaffinity=1, condim=3, material=material)
+    if not isinstance(ground, HeightField):
+        add_geom(name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.05])
+        return
+    if ground.has_walls:
+        parts = split(ground)
+        _add_height_field(spec, add_geom, "ground", parts.field, ground.cell, ground.origin)
+        _add_boxes(add_geom, ground, parts)
+        for i, j in parts.patches:
+            x, y = ground.origin[0] + i * ground.cell, ground.origin[1] + j * ground.cell
+            _add_height_field(spec, add_geom, f"cell_{i}_{j}", ground.corners[i, j], ground.cell, (x, y))
+        # the ground has many geoms now
+        spec.option.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+    else:
+        _add_height_field(spec, add_geom, "ground", ground.heights, ground.cell, ground.origin)
+    # In contacts as soft as MuJoCo's default (0.02 s) a fast foot sinks until its centre is below the surface,
+    # and MuJoCo's height field then pushes it sideways out of neighbouring triangles: it is stuck.
+    for touching in spec.geoms:
+        if touching.contype:
+            touching.solref = [STEPS_TO_RECOVER * spec.option.timestep, 1.0]
 
 
-def _add_height_field(spec: mujoco.MjSpec, ground: HeightField) -> list[float]:
-    """Add the asset `ground`; returns where its geom goes: the middle of the map, at its lowest point.
+def _add_height_field(
+    spec: mujoco.MjSpec,
+    add_geom: Callable[..., Any],
+    name: str,
+    heights: np.ndarray,
+    cell: float,
+    origin: tuple[float, float],
+) -> None:
+    """Add an asset and a geom of this name; arguments as of `HeightField`.
 
     MuJoCo's rows are y and its columns x. The compiler normalises the data to 0..1 in float32, so that heights
     come back to about 1e-7 of the map's range. Each triangle that a geom overlaps makes its own contact: a foot
     near an edge has several.
     """
-    nx, ny = ground.heights.shape
-    low, high = float(ground.heights.min()), float(ground.heights.max())
-    half_x, half_y = ground.cell * (nx - 1) / 2, ground.cell * (ny - 1) / 2
+    nx, ny = heights.shape
+    low, high = float(heights.min()), float(heights.max())
+    half_x, half_y = cell * (nx - 1) / 2, cell * (ny - 1) / 2
     spec.add_hfield(
-        name="ground",
+        name=name,
         nrow=ny,
         ncol=nx,
-        userdata=ground.heights.T.ravel(),
+        userdata=heights.T.ravel(),
         size=[half_x, half_y, high - low or 1.0, _BASE],  # a flat field too must have an elevation
     )
-    return [ground.origin[0] + half_x, ground.origin[1] + half_y, low]
+    add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_HFIELD,
+        hfieldname=name,
+        pos=[origin[0] + half_x, origin[1] + half_y, low],
+    )
+
+
+def _add_boxes(add_geom: Callable[..., Any], ground: HeightField, parts: Parts) -> None:
+    bottom = float(parts.field.min()) - _BASE
+    for rectangle, top in parts.boxes:
+        x, y = (
+            (o + ground.cell * cells.start, o + ground.cell * cells.stop)
+            for o, cells in zip(ground.origin, rectangle, strict=True)
+        )
+        ends = np.array([x, y, (bottom, top)])
+        size = 0.5 * (ends[:, 1] - ends[:, 0])
+        add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=ends.mean(1), size=size)
 
 
 def _add_actuators(spec: mujoco.MjSpec, robot: RobotConfig, actuation: Actuation) -> None:

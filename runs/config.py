@@ -186,8 +186,10 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(plain, dict) or "task" not in plain:
         raise ValueError(f"{path} is not a run's configuration: it names no task")
     try:
+        if plain["env"]["terrain"]["type"] != "plane":  # of a run from before there were walls
+            plain["env"]["terrain"].setdefault("slope_threshold", 0.0)
         return overlay(default_config(plain["task"], plain.get("recipe", "")), plain)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} does not fit this version's configuration ({error})") from error
 
 

@@ -124,6 +124,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "description": "Grid of heights for tests: tiles and their vertices as in training, parameters by shape.",
             "tile_size": cfg.terrain.tile_size,
             "cell": cfg.terrain.cell,
+            "slope_threshold": cfg.terrain.slope_threshold,
             "parameters": cfg.terrain.parameters,
         },
         "init_height": robot.init_height,
@@ -197,7 +198,9 @@ def _scan(scan: ScanConfig) -> dict[str, Any]:
             "One value for each point: base z - offset - ground z at the point, within clip (m, before the scale). "
             "Points are forward (x) and left (y) of the base, m, turned with its heading alone, not its roll and "
             "pitch. The ground is a grid of heights, spaced by terrain.cell along world x and y; a point between "
-            f"the vertices (i, j) and (i + 1, j + 1) reads {vertices[scan.lookup]}. Level ground is z = 0."
+            f"the vertices (i, j) and (i + 1, j + 1) reads {vertices[scan.lookup]}. Level ground is z = 0. Of two "
+            "neighbours that rise more steeply than terrain.slope_threshold (0: none) the lower counts for both, "
+            "along x and then along y: there stands a vertical wall."
         ),
         "points": {"x": x, "y": y},
         "offset": SCAN_LEVEL,

@@ -54,6 +54,8 @@ class TerrainConfig:
     """Level ground between neighbouring tiles, m."""
     border: float = 5.0
     """Level ground around the tiles, m."""
+    slope_threshold: float = 0.75
+    """Rise over run between neighbouring vertices beyond which ground is a vertical wall (legged_gym's); 0: none."""
     seed: int = 1
     """Of everything random in the shapes."""
 
@@ -69,9 +71,9 @@ class TerrainConfig:
         for name, length in (("tile_size", self.tile_size), ("cell", self.cell)):
             if not 0.0 < length < np.inf:
                 raise ValueError(f"terrain.{name} must be a positive length, not {length}")
-        for name, length in (("border", self.border), ("spacing", self.spacing)):
-            if not 0.0 <= length < np.inf:
-                raise ValueError(f"terrain.{name} must not be negative, not {length}")
+        for name in ("border", "spacing", "slope_threshold"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"terrain.{name} must not be negative, not {getattr(self, name)}")
         shares = self.proportions.values()
         if not shares or min(shares) < 0.0 or abs(sum(shares) - 1.0) > 1e-6:
             raise ValueError(
@@ -154,7 +156,7 @@ def lay_out(
             heights[edge + i : edge + i + n, edge + j : edge + j + n] = made
             centre = ((i + 0.5 * n) * cfg.cell, (j + 0.5 * n) * cfg.cell)
             origins[level, column] = (*centre, _top(made, cfg.cell))
-    return Terrain(_ground(heights, edge, cfg.cell), origins, names, cfg.tile_size, difficulties)
+    return Terrain(_ground(heights, edge, cfg), origins, names, cfg.tile_size, difficulties)
 
 
 def single_terrain(name: str, difficulty: float, cfg: TerrainConfig | None = None) -> Terrain:
@@ -200,7 +202,7 @@ def _one_tile(tile: ndarray, cfg: TerrainConfig, name: str, difficulty: float = 
     heights = np.pad(tile, edge)
     origin = [[[tile.shape[0] * cell / 2.0, tile.shape[1] * cell / 2.0, _top(tile, cell)]]]
     size = max(tile.shape) * cell
-    return Terrain(_ground(heights, edge, cell), np.array(origin), [name], size, np.array([difficulty]))
+    return Terrain(_ground(heights, edge, cfg), np.array(origin), [name], size, np.array([difficulty]))
 
 
 def _top(tile: ndarray, cell: float) -> float:
@@ -210,8 +212,8 @@ def _top(tile: ndarray, cell: float) -> float:
     return float(tile[max(0, i - near) : i + near, max(0, j - near) : j + near].max())
 
 
-def _ground(heights: ndarray, edge: int, cell: float) -> HeightField:
+def _ground(heights: ndarray, edge: int, cfg: TerrainConfig) -> HeightField:
     """The map, `edge` vertices of border around it, with the first tile's corner at x = y = 0."""
     # vertices lie in the middle of their cells, so that tiles of a whole number of cells fit side by side
-    start = -edge * cell + 0.5 * cell
-    return HeightField(heights.astype(np.float32), cell, (start, start))
+    start = -edge * cfg.cell + 0.5 * cfg.cell
+    return HeightField(heights.astype(np.float32), cfg.cell, (start, start), cfg.slope_threshold)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +33,8 @@ class ScanConfig:
     spacing: float = 0.1
     """Between points, m."""
     lookup: Literal["minimum", "bilinear"] = "minimum"
-    """minimum: of three vertices of the point's cell, as in the reference code; or bilinear interpolation."""
+    """minimum: of three corners of the point's cell, as in the reference code; or bilinear interpolation of all four.
+    They are the cell's own corners: a wall is seen where it stands."""
     delay: float = 0.0
     """Age of what the robot sees, s, rounded to policy steps."""
     dropout: float = 0.0
@@ -80,6 +82,7 @@ class _Map(ctypes.Structure):
         ("heights", ctypes.c_void_p),
         *((name, ctypes.c_int) for name in ("nx", "ny")),
         *((name, ctypes.c_float) for name in ("x", "y", "per_cell")),
+        ("max_rise", ctypes.c_float),
         ("reach", ctypes.c_int),
     ]
 
@@ -94,16 +97,18 @@ class HeightScan:
         """[2, P], m."""
         self._library: ctypes.CDLL | None = None
         if isinstance(ground, HeightField):
-            heights = torch.from_numpy(ground.heights.copy())
-            if cfg.lookup == "minimum":  # the lowest of three vertices, at the first of them
-                heights[:-1] = torch.minimum(heights[:-1], torch.from_numpy(ground.heights[1:].copy()))
-                heights[:, :-1] = torch.minimum(
-                    heights[:, :-1], torch.from_numpy(ground.heights[:, 1:].copy())
-                )
-            self._heights = heights.to(device)
+            heights = ground.heights.copy()
+            if cfg.lookup == "minimum":  # the lowest of three corners, at the first of them
+                # beside walls the reference's raw vertices give the same, unless the fourth alone is low
+                heights[:-1, -1] = np.minimum(heights[:-1, -1], heights[1:, -1])
+                heights[-1, :-1] = np.minimum(heights[-1, :-1], heights[-1, 1:])
+                heights[:-1, :-1] = ground.corners.reshape(*ground.corners.shape[:2], 4)[..., :3].min(2)
+            self._heights = torch.from_numpy(heights).to(device)
             nx, ny = heights.shape
             reach = math.ceil(self.points.norm(dim=0).max().item() / ground.cell)
-            self._map = _Map(self._heights.data_ptr(), nx, ny, *ground.origin, 1.0 / ground.cell, reach)
+            self._map = _Map(
+                self._heights.data_ptr(), nx, ny, *ground.origin, 1.0 / ground.cell, ground.max_rise, reach
+            )
             if device.type == "cpu":
                 with suppress(NoCompiler):  # torch does it then, more slowly
                     self._library = build((Path(__file__).parent / "native/scan.cpp").read_text())
@@ -148,6 +153,6 @@ class HeightScan:
             return h[u.long(), v.long()]
         i, j = u.long().clamp(0, nx - 2), v.long().clamp(0, ny - 2)
         r, t = u - i, v - j
-        low = h[i, j] + r * (h[i + 1, j] - h[i, j])
-        high = h[i, j + 1] + r * (h[i + 1, j + 1] - h[i, j + 1])
+        h00, h01, h10, h11 = ground.corners_on(h.device)[i, j].flatten(-2).unbind(-1)
+        low, high = h00 + r * (h10 - h00), h01 + r * (h11 - h01)
         return low * (1.0 - t) + high * t

@@ -31,7 +31,9 @@ ROOMS = {
         "how fast it is",
         "runs viewers evaluation envs algorithms physics terrains robots native",
     ),
-    "studies": Room("experiments: variants x seeds", "runs viewers evaluation algorithms physics terrains robots"),
+    "studies": Room(
+        "experiments: variants x seeds", "runs viewers evaluation algorithms physics terrains robots"
+    ),
     "runs": Room(
         "a run: configuration, folder, training, export",
         "viewers evaluation envs algorithms physics terrains robots native",
@@ -57,9 +59,7 @@ def figure() -> str:
     lines = [f'    {name}["<b>{name}/</b><br>{room.what}"]' for name, room in ROOMS.items()]
     for name, room in ROOMS.items():
         direct = room.imports.split()
-        lines += [
-            f"    {name} --> {to}" for to in direct if not any(to in below[other] for other in direct)
-        ]
+        lines += [f"    {name} --> {to}" for to in direct if not any(to in below[other] for other in direct)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```"])
 
 

@@ -42,7 +42,7 @@ def draw_map(terrain: Terrain, path: Path, positions: ndarray | None = None, tit
         figure, axes = plt.subplots(figsize=(width, 2.0 + 0.8 * width * nx / ny), layout="constrained")
         limit = max(float(np.abs(ground.heights).max()), 0.05)
         shaded = LightSource(315, 35).shade(
-            ground.heights,
+            ground.corners.mean((2, 3)),
             plt.get_cmap("terrain"),
             vmin=-limit,
             vmax=limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -64,7 +65,9 @@ class BatchedEngine:
             NoCompiler: there is no working C++ compiler.
             NoCuda: there is no such CUDA device, or no packages to compile for it.
         """
-        self.model = model = build_scene(robot, ground, timestep, actuation)
+        # only robots are read from MuJoCo's scene, which would take long over walls
+        plain = replace(ground, slope_threshold=0.0) if isinstance(ground, HeightField) else ground
+        self.model = model = build_scene(robot, plain, timestep, actuation)
         self.robot_model: RobotModel = read_model(model)
         self.solver = solver or Solver()
         self.ground = ground
@@ -124,7 +127,7 @@ class BatchedEngine:
             self.robot_model,
             self._sphere_group,
             self._sphere_foot,
-            self.ground.cell if isinstance(self.ground, HeightField) else None,
+            self.ground,
             dry_friction,
         )
         self._dry_friction = dry_friction

@@ -7,11 +7,10 @@ entries that turned out constant while tracing are not stored, and fold into the
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from physics.batched.algebra import add, matvec
+from physics.batched.code import Code, Layout
 from physics.batched.constraints import (
     add_contact,
     contact_force,
@@ -52,11 +51,14 @@ from physics.batched.surface import (
     Candidate,
     Nearest,
     cells_reached,
+    lower_corners,
     nothing,
     touch_points,
+    visit_border,
     visit_cell,
 )
-from physics.batched.tracer import Function, Traced, literal
+from physics.batched.tracer import Function, literal
+from terrains.ground import Ground, HeightField
 
 BASE = Base(zeros(3), zeros(4), zeros(3), zeros(3))
 BASE_INPUTS = BaseInputs(0.0, zeros(3), zeros(3), zeros(3), zeros(3))
@@ -79,61 +81,6 @@ NO_SPHERES = "".join(
 """Names that the driver's loops over a limb's spheres must find where there are none."""
 
 
-class Layout:
-    """Where a record's scalars lie in an array; constants take no place."""
-
-    def __init__(self, record: Any):
-        """From a traced record, or from a template whose scalars are all 0.0 (then all are stored)."""
-        self.template = record
-        self._fixed = [None if isinstance(x, Traced) else x for x in flatten(record)]
-        if all(x == 0.0 for x in self._fixed):
-            self._fixed = [None] * len(self._fixed)
-        self.size = self._fixed.count(None)
-
-    def store(self, record: Any) -> list[Any]:
-        """The scalars of a record that are stored."""
-        return [x for x, fixed in zip(flatten(record), self._fixed, strict=True) if fixed is None]
-
-    def load(self, function: Function, name: str) -> Any:
-        """The record read from an input array of a stage."""
-        stored = iter(function.input(name, self.size))
-        return unflatten(self.template, (next(stored) if x is None else x for x in self._fixed))
-
-
-class Code:
-    """C of a struct: its stages as static functions, its sizes as constants."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self.sizes: dict[str, int] = {}
-        self.stages: list[Function] = []
-        self.extra = ""
-        """More C for the struct."""
-        self._tables: list[str] = []
-        self._rows: list[str] = []
-
-    def stage(self, name: str) -> Function:
-        """A new stage."""
-        self.stages.append(Function(name))
-        return self.stages[-1]
-
-    def table(self, name: str, values: np.ndarray) -> None:
-        """A constant array with one row per limb or sphere; `name(i)` is row i."""
-        kind = "int" if values.dtype.kind == "i" else "float"
-        values = values if values.size else np.zeros((len(values), 1))
-        rows = ["{" + ", ".join(str(x) if kind == "int" else literal(x) for x in row) + "}" for row in values]
-        array = f"{self.name}_{name}_table"
-        size = f"[{values.shape[0]}][{values.shape[1]}]"
-        self._tables.append(f"TABLE {kind} {array}{size} = {{{', '.join(rows)}}};\n")
-        self._rows.append(f"INLINE const {kind}* {name}(int i) {{ return {array}[i]; }}\n")
-
-    def source(self) -> str:
-        """The C of tables and struct."""
-        sizes = [f"static constexpr int {name} = {value};\n" for name, value in self.sizes.items()]
-        body = "".join(sizes + self._rows + [stage.source() for stage in self.stages]) + self.extra
-        return "".join(self._tables) + f"struct {self.name} {{\n{body}}};\n"
-
-
 class StepCode:
     """All stages of a robot's step."""
 
@@ -142,7 +89,7 @@ class StepCode:
         model: RobotModel,
         sphere_group: list[int],
         sphere_foot: list[int],
-        cell: float | None,
+        ground: Ground,
         dry_friction: bool,
     ):
         """Trace everything.
@@ -151,20 +98,21 @@ class StepCode:
             model: the robot.
             sphere_group: contact group of each of the model's spheres, -1 without one.
             sphere_foot: which foot a sphere is, -1 for none.
-            cell: side of a cell of the height field, m; None on a plane.
+            ground: what the robot stands on.
             dry_friction: some joint of some robot has friction loss.
         """
-        self.model, self.cell, self.dry_friction = model, cell, dry_friction
+        field = ground if isinstance(ground, HeightField) else None
+        self.model, self.field, self.dry_friction = model, field, dry_friction
         self._sphere_group, self._sphere_foot = iter(sphere_group), iter(sphere_foot)
         self._num_groups = max(sphere_group, default=-1) + 1
         self._num_spheres = 0
-        self.slots = 1 if cell is None else 2
+        self.slots = 1 if field is None else 2
         self.base_code = Code("BaseStages")
-        self._frame = PLANE_FRAME if cell is None else None
+        self._frame = PLANE_FRAME if field is None else None
         self._trace_base()
         self.groups = [self._trace_limb(f"Limb{g}", group) for g, group in enumerate(model.groups)]
         self.spheres = self._trace_base_spheres()
-        self.surface = self._trace_surface(cell) if cell is not None else Code("Surface")
+        self.surface = self._trace_surface(field) if field else Code("Surface")
 
     @property
     def operations(self) -> dict[str, int]:
@@ -177,10 +125,10 @@ class StepCode:
         groups = [code.name for code in self.groups]
         each = " ".join(f"DO({i}, {name})" for i, name in enumerate(groups))
         return (
-            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.cell is not None)}\n"
+            f"#define SLOTS {self.slots}\n#define HEIGHTFIELD {int(self.field is not None)}\n"
             f"#define BASE_SPHERES {int(bool(self.model.base_spheres))}\n#define GROUPS {self._num_groups}\n"
             f"#define JOINT_ROWS {int(self.dry_friction or self.model.limit is not None)}\n"
-            + (self._surface_source(self.cell) if self.cell is not None else "")
+            + (self._surface_source(self.field) if self.field else "")
             + self.base_code.source()
             + "".join(code.source() for code in self.groups)
             + self.spheres.source()
@@ -349,7 +297,7 @@ class StepCode:
         # on level ground the height alone tells whether there is a contact
         f.output(
             "out",
-            centre if self.cell is not None else [centre[2] - (sphere.radius + model.ground_height)],
+            centre if self.field else [centre[2] - (sphere.radius + model.ground_height)],
         )
 
         f = code.stage("contact")
@@ -405,8 +353,8 @@ class StepCode:
         }
         code.table("sphere_constants", constants.varying)
         code.table("sphere_link", np.array([[max(s.link, 0)] for s in spheres]))
-        if self.cell is not None:
-            cells = [[cells_reached(s.constants.radius, self.cell)] for s in spheres]
+        if self.field:
+            cells = [[cells_reached(s.constants.radius, self.field.cell)] for s in spheres]
             code.table("sphere_cells", np.array(cells))
             code.table("sphere_radius", np.array([[s.constants.radius] for s in spheres]))
         code.table("sphere_group", np.array([[next(self._sphere_group)] for _ in spheres]))
@@ -416,25 +364,39 @@ class StepCode:
 
     # ------------------------------------------------------------------ height field
 
-    def _trace_surface(self, cell: float) -> Code:
-        """Stages that search the triangles around a sphere, see `surface`."""
-        code, layout = Code("Surface"), Layout(Nearest(*[Candidate(0.0, zeros(3)) for _ in range(3)], 0.0))  # type: ignore
+    def _trace_surface(self, field: HeightField) -> Code:
+        """Stages that search the triangles and walls around a sphere, see `surface`."""
+        # inline, `nearest` stays in registers: a third less time; plain fields keep the roundings that they had
+        code = Code("Surface", "INLINE" if field.has_walls else "STAGE")
+        first, face, other = (Candidate(0.0, zeros(3)) for _ in range(3))
+        layout = Layout(Nearest(first, face, other, below=0.0, walls=zeros(2) if field.has_walls else []))
+        code.sizes["nearest"] = layout.size
         f = code.stage("start")
-        f.output("nearest", flatten(nothing(f.input("centre", 3)[0])))
+        f.output("nearest", flatten(nothing(f.input("centre", 3)[0], field.has_walls)))
         f = code.stage("cell")
         p, heights = f.input("p", 3), f.input("heights", 4)
-        f.output("out", flatten(visit_cell(p, heights, cell, layout.load(f, "nearest"))))
+        nearest = visit_cell(p, heights, field.cell, field.has_walls, layout.load(f, "nearest"))
+        f.output("out", flatten(nearest))
+        if field.has_walls:
+            f = code.stage("lower")
+            f.output("out", lower_corners(f.input("heights", 4), field.max_rise))
+            for axis in (0, 1):
+                f = code.stage("border_" + "xy"[axis])
+                p, near, far = f.input("p", 3), f.input("near", 4), f.input("far", 4)
+                ends = (near[1::2], far[::2]) if axis == 0 else (near[2:], far[:2])
+                nearest = visit_border(p, *ends, axis, field.cell, layout.load(f, "nearest"))
+                f.output("out", flatten(nearest))
         f = code.stage("slots")
         slots = touch_points(layout.load(f, "nearest"), f.input("radius", 1)[0])
         f.output("dist", [dist for dist, _ in slots])
         f.output("frame", flatten([frame for _, frame in slots]))
         return code
 
-    def _surface_source(self, cell: float) -> str:
-        most = max(cells_reached(s.constants.radius, cell) for s in self.model.spheres)
+    def _surface_source(self, field: HeightField) -> str:
+        most = max(cells_reached(s.constants.radius, field.cell) for s in self.model.spheres)
         return (
-            f"#define CELL {literal(cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
-            + self.surface.source()
+            f"#define CELL {literal(field.cell)}\n#define COARSE {COARSE}\n#define MAX_CELLS {most}\n"
+            f"#define WALLS {int(field.has_walls)}\n" + self.surface.source()
         )
 
 

@@ -5,8 +5,17 @@ struct Map {
     int nx, ny;
     float x, y;      // of the first vertex, m
     float per_cell;  // cells per metre
+    float max_rise;  // of two corners that differ by more the higher is lowered to the other, m
     int reach;       // no point is further than so many cells from its robot
 };
+
+static inline void lower(float& a, float& b, float max_rise) {
+    const float rise = b - a;
+    const float low = rise < 0.0f ? b : a;
+    const bool steep = rise > max_rise || rise < -max_rise;
+    a = steep ? low : a;
+    b = steep ? low : b;
+}
 
 static inline int within(int value, int high) { return value < 0 ? 0 : value > high ? high : value; }
 
@@ -47,8 +56,11 @@ extern "C" void scan_heights(const Map* map, const float* pose, const float* poi
                 const float u = clip(x + c * px[n] - s * py[n], limit_x);
                 const float v = clip(y + s * px[n] + c * py[n], limit_y);
                 const int i = within((int)u, last_i), j = within((int)v, last_j), at = i * ny + j;
-                const float r = u - i, t = v - j, low = h[at], high = h[at + 1];
-                row[n] = (low + r * (h[at + ny] - low)) * (1.0f - t) + (high + r * (h[at + ny + 1] - high)) * t;
+                float h00 = h[at], h10 = h[at + ny], h01 = h[at + 1], h11 = h[at + ny + 1];
+                lower(h00, h10, map->max_rise), lower(h01, h11, map->max_rise);
+                lower(h00, h01, map->max_rise), lower(h10, h11, map->max_rise);
+                const float r = u - i, t = v - j;
+                row[n] = (h00 + r * (h10 - h00)) * (1.0f - t) + (h01 + r * (h11 - h01)) * t;
             }
         } else {
 #pragma omp simd

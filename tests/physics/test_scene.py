@@ -12,8 +12,10 @@ import torch
 
 from physics import MujocoEngine, build_scene
 from physics.scene import Actuation, _add_ground, contact_geoms
+from physics.walls import split
 from robots import ANYMAL_C
 from terrains import Ground, HeightField, Plane
+from terrains.grid import TerrainConfig, build_terrain, single_terrain
 from tests.physics.common import G, make, place, plain, random_targets, scatter, stance
 
 
@@ -123,6 +125,68 @@ def test_rays_meet_a_height_field_where_it_says(seed: int) -> None:
     found = ray(model, points)
     np.testing.assert_allclose(found, ground.height_at(points), atol=1e-4)
     np.testing.assert_allclose(found[2000:], ground.heights.ravel(), atol=1e-4)
+
+
+def rays(model: mujoco.MjModel, points: np.ndarray) -> np.ndarray:
+    """Height of all geoms of the ground below points [K, 2], m, [K]."""
+    data, geom, down = mujoco.MjData(model), np.zeros(1, np.int32), np.array([0.0, 0.0, -1.0])
+    mujoco.mj_kinematics(model, data)
+    starts = np.column_stack((points, np.full(len(points), 9.0)))
+    return np.array([9.0 - mujoco.mj_ray(model, data, start, down, None, 1, -1, geom) for start in starts])
+
+
+def walled(seed: int) -> HeightField:
+    """Blocks of three heights on one half of a map, rubble on the other, walls through both and between them."""
+    random = np.random.default_rng(seed)
+    heights = (0.2 * random.integers(0, 3, (6, 11))).repeat(4, 0).repeat(4, 1)
+    heights[12:] += random.uniform(0.0, 0.1, heights[12:].shape)
+    return HeightField(heights, 0.1, (3.1, -7.3), 0.75)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rays_meet_walls_where_the_ground_says(seed: int) -> None:
+    ground, random = walled(seed), np.random.default_rng(seed)
+    model = build_scene(ANYMAL_C, ground)
+    cells = random.uniform(0, np.array(ground.heights.shape) - 1, (3000, 2))
+    near_walls = np.where(
+        random.random(cells.shape) < 0.3, cells.round() + random.choice([-1e-3, 1e-3]), cells
+    )
+    points = np.array(ground.origin) + ground.cell * np.clip(near_walls, 1e-3, None)
+    np.testing.assert_allclose(rays(model, points), ground.height_at(points), atol=1e-5)
+    assert np.ptp(ground.height_at(points)) > 0.4
+
+
+def test_parts_of_walled_ground_meet_what_a_plane_meets() -> None:
+    flat, model = build_scene(ANYMAL_C, Plane()), build_scene(ANYMAL_C, walled(3), visuals=True)
+    parts = np.flatnonzero(model.geom_conaffinity)
+    kinds = {int(kind) for kind in model.geom_type[parts]}
+    assert kinds == {mujoco.mjtGeom.mjGEOM_HFIELD, mujoco.mjtGeom.mjGEOM_BOX}
+    for name in ("contype", "conaffinity", "condim", "priority", "friction", "solref", "solimp", "margin"):
+        expected = getattr(flat.geom("ground"), name)
+        for part in parts:
+            np.testing.assert_array_equal(getattr(model.geom(part), name), expected)
+    assert (model.geom_matid[parts] == model.material("ground").id).all()
+
+
+def test_a_map_of_the_default_task_stands_on_a_few_thousand_parts() -> None:
+    ground = build_terrain(TerrainConfig()).ground
+    model, parts = build_scene(ANYMAL_C, ground), split(ground)
+    assert 1000 < len(parts.boxes) + len(parts.patches) < 5000
+    points = np.random.default_rng(0).uniform((0.0, 0.0), (80.0, 160.0), (300, 2))
+    np.testing.assert_allclose(rays(model, points), ground.height_at(points), atol=1e-5)
+    # every tread of stairs alone: one box a side up, one a step down
+    for name, boxes in (("stairs_up", 4 * 9 + 1), ("stairs_down", 10)):
+        alone = split(single_terrain(name, 0.5).ground)
+        assert len(alone.boxes) == boxes and not alone.patches
+
+
+def test_a_robot_on_boxes_feels_the_ground_push_up() -> None:
+    heights = np.zeros((40, 40))
+    heights[:, 10:] = 0.3
+    engine, plane = standing(HeightField.centred(heights, 0.1, 0.75), 0.9), standing(Plane(), 0.6)
+    torch.testing.assert_close(engine.foot_pos[..., 2], plane.foot_pos[..., 2] + 0.3, atol=4e-3, rtol=0)
+    torch.testing.assert_close(engine.contact_force, plane.contact_force, atol=5.0, rtol=0)
+    assert engine.contact_force[0, :4, 2].min() > 100.0
 
 
 def test_compiled_heights_are_close_to_float32() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from runs import config
-from runs.config import parse
+from runs.config import load_config, parse, save_config
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,12 @@ def test_the_device_that_is_asked_for_counts(flag: str, monkeypatch: pytest.Monk
 
 def test_a_device_that_is_not_there_leaves_the_default() -> None:
     assert parse(["--device", "tpu"]).recipe == "fast"  # training itself refuses it
+
+
+def test_a_run_from_before_there_were_walls_keeps_its_slopes(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    save_config(parse(["--task", "anymal_c_rough"]), file)
+    assert load_config(file).env.terrain.slope_threshold == 0.75
+    lines = [line for line in file.read_text().splitlines() if "slope_threshold" not in line]
+    file.write_text("\n".join(lines))
+    assert load_config(file).env.terrain.slope_threshold == 0.0

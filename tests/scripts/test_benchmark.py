@@ -18,6 +18,7 @@ from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
 from benchmarks.common import EnvGait, NotInstalled, Options, Results, Watch, interleave, ratio
 from benchmarks.gpu_rivals import GpuUpdateBenchmark, TransferBenchmark
 from benchmarks.learning import CountedEnv, LearningBenchmark, Point, compare, final_reward
+from benchmarks.physics import WallsBenchmark
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark, paired_step, walking_env
 from benchmarks.suites import BENCHMARKS, SLOW, SUITES
 from benchmarks.training import TrainBenchmark
@@ -190,6 +191,7 @@ def test_learning_writes_curves_of_both_learners(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("declared", "figures"),
     [
+        (WallsBenchmark(16, rounds=1, warmup=1), {"walls_steps_per_s", "slopes_steps_per_s", "of_slopes"}),
         (EngineBenchmark(4, steps=2, warmup=1), {"physics_steps_per_s", "env_steps_per_s"}),
         (EnvBenchmark(4, rounds=2, warmup=1), {"ratio", "env_steps_per_s", "engine_env_steps_per_s"}),
         (UpdateBenchmark(4, (8, 8), rounds=2), {"ratio", "ours_s", "rsl_rl_s"}),
@@ -197,7 +199,8 @@ def test_learning_writes_curves_of_both_learners(tmp_path: Path, capsys: pytest.
     ],
 )
 def test_benchmarks_run(
-    declared: EngineBenchmark | EnvBenchmark | UpdateBenchmark | TrainBenchmark, figures: set[str]
+    declared: WallsBenchmark | EngineBenchmark | EnvBenchmark | UpdateBenchmark | TrainBenchmark,
+    figures: set[str],
 ) -> None:
     results = declared.run(ONE_THREAD)
     assert figures <= set(results)

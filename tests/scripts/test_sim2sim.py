@@ -359,10 +359,14 @@ def test_course_of_a_shape_is_the_trainings_tile(rough: Path) -> None:
     offsets = np.random.default_rng(0).uniform(-4.0, 4.0, (50, 2))
     expected = terrain.ground.height_at(terrain.origins[0, 0, :2] + offsets)
     for x, y, z in course.starts:
-        found = course.field.look_up(x + offsets[:, 0], y + offsets[:, 1], "bilinear")
         assert z == pytest.approx(terrain.origins[0, 0, 2])
-        # triangles there, bilinear here: equal but on the slope between two steps
-        assert np.mean(np.abs(found - expected) < 1e-5) > 0.6 and np.abs(found - expected).max() < 0.13
+        found = [
+            replace(course.field, boxes=boxes).look_up(x + offsets[:, 0], y + offsets[:, 1], "bilinear")
+            for boxes in (True, False)
+        ]
+        np.testing.assert_allclose(found[0], expected, atol=1e-6)
+        # without boxes there is a slope between two steps
+        assert np.mean(np.abs(found[1] - expected) < 1e-5) > 0.6 and np.abs(found[1] - expected).max() < 0.13
 
 
 def blocks() -> np.ndarray:
@@ -386,22 +390,26 @@ def on_boxes(heights: np.ndarray, spheres: Iterable[tuple[float, float]] = ()) -
     return spec.compile()
 
 
-def test_boxes_fill_the_square_around_each_vertex() -> None:
-    model = on_boxes(blocks())
+def test_boxes_are_the_ground_of_training() -> None:
+    model, training = on_boxes(blocks()), HeightField.centred(blocks(), 0.1, 0.75)
+    field = Field(blocks(), 0.1, boxes=True)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     geom = np.zeros(1, dtype=np.int32)
-    for i, j in np.ndindex(30, 20):
-        for side in (-0.049, 0.049):
-            above = np.array([(i - 14.5) * 0.1 + side, (j - 9.5) * 0.1 - side, 5.0])
-            distance = mujoco.mj_ray(model, data, above, np.array([0.0, 0.0, -1.0]), None, 1, -1, geom)
-            assert 5.0 - distance == pytest.approx(blocks()[i, j], abs=1e-9)
+    for i, j in np.ndindex(29, 19):
+        for side in (0.001, 0.099):
+            x, y = (i - 14.5) * 0.1 + side, (j - 9.5) * 0.1 + 0.1 - side
+            above, down = np.array([x, y, 5.0]), np.array([0.0, 0.0, -1.0])
+            height = 5.0 - mujoco.mj_ray(model, data, above, down, None, 1, -1, geom)
+            assert height == pytest.approx(training.height_at(np.array([x, y])), abs=1e-7)
+            for rule in ("minimum", "bilinear"):
+                assert height == pytest.approx(field.look_up(np.array([x]), np.array([y]), rule)[0], abs=1e-9)
 
 
 def test_balls_rest_on_the_treads_of_box_stairs() -> None:
     """Treads are 0.3 m wide: a ball rests 4 cm beyond each riser, another 4 cm before it."""
     tile, step = make_tile("stairs_up", 0.5, 8.0, 0.1, np.random.default_rng(0)), 0.14
-    near_edges = [(x + side, 0.0) for x in (1.5, 1.8, 2.1) for side in (-0.04, 0.04)]
+    near_edges = [(x + side, 0.0) for x in (1.55, 1.85, 2.15) for side in (-0.04, 0.04)]
     model = on_boxes(tile, near_edges)
     data = mujoco.MjData(model)
     for _ in range(500):
@@ -415,7 +423,8 @@ def test_stairs_take_a_few_boxes() -> None:
     rng = np.random.default_rng(0)
     up, down = (make_tile(name, 0.5, 8.0, 0.1, rng) for name in ("stairs_up", "stairs_down"))
     steps = len(np.unique(up.round(6))) - 1
-    assert on_boxes(up).ngeom == 4 * steps + 1 and on_boxes(down).ngeom == steps + 1
+    # the last step up, at the tile's edge, is one vertex wide: no cell is as high
+    assert on_boxes(up).ngeom == 4 * (steps - 1) + 1 and on_boxes(down).ngeom == steps + 1
 
 
 @pytest.mark.parametrize("shape", sim2sim_ground.LEVEL)

@@ -115,6 +115,8 @@ def test_bad_files_get_one_sentence(tmp_path: Path) -> None:
         ({"proportions": {}}, "sum to 1"),
         ({"proportions": {"flot": 1.0}}, "unknown terrain shape 'flot'.*Did you mean flat"),
         ({"levels": 0}, "terrain.levels must be at least 1"),
+        ({"slope_threshold": -0.1}, "terrain.slope_threshold must not be negative"),
+        ({"slope_threshold": float("nan")}, "terrain.slope_threshold must not be negative"),
         ({"columns": 0}, "terrain.columns must be at least 1"),
         ({"tile_size": -1.0}, "terrain.tile_size"),
         ({"tile_size": 2.0}, "platform of 4.0 m fills the tile of 2.0 m"),
@@ -174,3 +176,17 @@ def test_the_configuration_chooses_the_ground(tmp_path: Path) -> None:
         make_terrain(TerrainConfig(type="tile", shape="pitt"))
     with pytest.raises(ValueError, match="cannot be read"):
         make_terrain(TerrainConfig(type="file"))
+
+
+def test_all_maps_have_walls_unless_they_are_switched_off(tmp_path: Path) -> None:
+    np.save(tmp_path / "steps.npy", 0.2 * (np.indices((30, 30)).sum(0) // 10))
+    file = str(tmp_path / "steps.npy")
+    for cfg in (
+        dataclasses.replace(SMALL, type="tiles"),
+        dataclasses.replace(SMALL, type="tile"),
+        dataclasses.replace(SMALL, type="file", file=file),
+    ):
+        made = [make_terrain(dataclasses.replace(cfg, slope_threshold=t)) for t in (0.0, 0.75, 20.0)]
+        assert [terrain.ground.has_walls for terrain in made if terrain] == [False, True, False]
+        standard = make_terrain(cfg)
+        assert standard is not None and standard.ground.slope_threshold == 0.75

@@ -80,6 +80,57 @@ def test_centred() -> None:
     assert ground.origin == (-1.0, -0.5)
 
 
+def by_the_rule(heights: np.ndarray, i: int, j: int, most: float) -> np.ndarray:
+    """Corners of a cell, [2, 2]: the higher of two along x and then along y lowered where they differ by more."""
+    c = heights[i : i + 2, j : j + 2].copy()
+    for pairs in ([((0, 0), (1, 0)), ((0, 1), (1, 1))], [((0, 0), (0, 1)), ((1, 0), (1, 1))]):
+        for a, b in pairs:
+            if abs(c[a] - c[b]) > np.float32(most):
+                c[a] = c[b] = min(c[a], c[b])
+    return c
+
+
+@given(heights, st.sampled_from([0.0, 0.3, 0.75, 5.0]), fraction)
+@settings(deadline=None)
+def test_steep_cells_stay_at_their_lower_side(
+    h: np.ndarray, threshold: float, at: tuple[float, float]
+) -> None:
+    ground = HeightField(h, 0.5, (1.0, -2.0), threshold)
+    most = threshold * 0.5 or np.inf
+    expected = np.array(
+        [[by_the_rule(h, i, j, most) for j in range(h.shape[1] - 1)] for i in range(len(h) - 1)]
+    )
+    np.testing.assert_array_equal(ground.corners, expected)
+    plain = HeightField(h, 0.5, (1.0, -2.0))
+    assert ground.has_walls == bool((ground.corners != plain.corners).any()) and not plain.has_walls
+    # a cell alone is a plain field of its own corners
+    (i, j), size = (
+        [min(int(f * (n - 1)), n - 2) for f, n in zip(at, h.shape, strict=True)],
+        np.array(h.shape) - 1,
+    )
+    point = np.array(at) * size
+    alone = HeightField(ground.corners[i, j], 0.5, (1.0 + 0.5 * i, -2.0 + 0.5 * j))
+    place = np.array([1.0, -2.0]) + 0.5 * point
+    # on a line between two cells rounding decides which of them it is
+    if (np.abs(point - np.round(point)) > 1e-6).all():
+        assert ground.height_at(place) == pytest.approx(alone.height_at(place), abs=1e-5)
+
+
+def test_a_riser_is_a_wall_at_the_high_vertices() -> None:
+    heights = np.zeros((5, 4))
+    heights[2:] = 0.2
+    ground = HeightField(heights, 0.1, (0.0, 0.0), 0.75)
+    x = np.array([0.11, 0.15, 0.1999, 0.2001, 0.3])
+    np.testing.assert_allclose(ground.height_at(np.column_stack((x, 0 * x + 0.13))), [0, 0, 0, 0.2, 0.2])
+    assert not HeightField(0.35 * heights, 0.1, (0.0, 0.0), 0.75).has_walls  # 0.07 m in 0.1 m
+
+
+@pytest.mark.parametrize("threshold", [-0.1, np.nan, np.inf])
+def test_a_threshold_that_is_no_slope_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="slope_threshold must not be negative"):
+        HeightField(np.zeros((2, 2)), 0.1, (0, 0), threshold)
+
+
 def test_arrays_and_tensors_keep_shape_and_type() -> None:
     ground = HeightField(np.arange(12.0).reshape(3, 4), 0.5, (-1.0, 2.0))
     points = np.random.default_rng(2).uniform(-2, 4, (5, 6, 2))

@@ -98,7 +98,9 @@ INLINE int surface(const Arrays& a, const V* centre, float radius, int count, V*
   if (!any(centre[2] - radius < gather(a.coarse, vint(ci) * a.coarse_ny + vint(cj)))) return 0;
   const V i0 = first_cell(x, radius, count, a.nx), j0 = first_cell(y, radius, count, a.ny);
   const I corner = vint(i0) * a.ny + vint(j0);
-  V heights[2][MAX_CELLS + 1], nearest[13], p[3], h[4];
+  V heights[2][MAX_CELLS + 1], corners[2][MAX_CELLS][4], p[3];  // of this row and the last
+  V nearest[Surface::nearest], next[Surface::nearest];
+  const auto take = [&] { for (int k = 0; k < Surface::nearest; ++k) nearest[k] = next[k]; };
   Surface::start(centre, nearest);
   for (int j = 0; j <= count; ++j) heights[0][j] = gather(a.heights, corner + j);
   for (int i = 0; i < count; ++i) {
@@ -106,13 +108,18 @@ INLINE int surface(const Arrays& a, const V* centre, float radius, int count, V*
     V* high = heights[(i + 1) & 1];
     for (int j = 0; j <= count; ++j) high[j] = gather(a.heights, corner + ((i + 1) * a.ny + j));
     for (int j = 0; j < count; ++j) {
+      V* h = corners[i & 1][j];
       p[0] = x - (i0 + (float)i) * CELL;
       p[1] = y - (j0 + (float)j) * CELL;
       p[2] = centre[2];
       h[0] = low[j], h[1] = high[j], h[2] = low[j + 1], h[3] = high[j + 1];
-      V next[13];
-      Surface::cell(p, h, nearest, next);
-      for (int k = 0; k < 13; ++k) nearest[k] = next[k];
+#if WALLS
+      V raw[4] = {h[0], h[1], h[2], h[3]};
+      Surface::lower(raw, h);
+      if (i > 0) Surface::border_x(p, corners[(i + 1) & 1][j], h, nearest, next), take();
+      if (j > 0) Surface::border_y(p, corners[i & 1][j - 1], h, nearest, next), take();
+#endif
+      Surface::cell(p, h, nearest, next), take();
     }
   }
   V both[2], r = splat(radius);

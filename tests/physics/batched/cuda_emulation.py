@@ -15,7 +15,6 @@ from physics.batched import cuda
 from physics.batched.cuda import CudaStepper, cuda_source
 from physics.batched.engine import BatchedEngine
 from physics.batched.stages import StepCode
-from terrains.ground import HeightField
 
 _MAIN = """
 extern "C" const char* launch_step(unsigned blocks, unsigned threads, int order, void** parameters) {
@@ -29,9 +28,8 @@ extern "C" const char* launch_place(unsigned blocks, unsigned threads, int order
 
 def generated(engine: BatchedEngine) -> str:
     """C of an engine's robot on its ground."""
-    cell = engine.ground.cell if isinstance(engine.ground, HeightField) else None
-    friction = engine._dry_friction
-    return StepCode(engine.robot_model, engine._sphere_group, engine._sphere_foot, cell, friction).source()
+    ground, friction = engine.ground, engine._dry_friction
+    return StepCode(engine.robot_model, engine._sphere_group, engine._sphere_foot, ground, friction).source()
 
 
 def host_source(source: str) -> str:

@@ -35,10 +35,10 @@ def grid(cell: float, size_x: float = 12.0, size_y: float = 8.0) -> np.ndarray:
     return cell * np.stack((i - nx / 2, j - ny / 2))
 
 
-def rough(cell: float, amplitude: float) -> HeightField:
+def rough(cell: float, amplitude: float, slope_threshold: float = 0.0) -> HeightField:
     """Every vertex has a height of its own."""
     heights = np.random.default_rng(0).uniform(-amplitude, amplitude, grid(cell)[0].shape)
-    return HeightField.centred(heights, cell)
+    return HeightField.centred(heights, cell, slope_threshold)
 
 
 def uniform(*shape: int, seed: int) -> Tensor:
@@ -79,11 +79,15 @@ def trot(engine: BatchedEngine, i: int, phase: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- one step
 
 
-@pytest.mark.parametrize("cell, amplitude", [(0.05, 0.02), (0.05, 0.05), (0.1, 0.1)])
+@pytest.mark.parametrize(
+    "cell, amplitude, threshold", [(0.05, 0.02, 0.0), (0.05, 0.05, 0.0), (0.1, 0.1, 0.0), (0.1, 0.1, 0.75)]
+)
 @pytest.mark.parametrize("precision", [torch.float64, torch.float32])
-def test_generated_code_steps_like_eager(cell: float, amplitude: float, precision: torch.dtype) -> None:
-    ground, count = rough(cell, amplitude), 150
-    model = build_scene(ANYMAL_C, ground)
+def test_generated_code_steps_like_eager(
+    cell: float, amplitude: float, threshold: float, precision: torch.dtype
+) -> None:
+    ground, count = rough(cell, amplitude, threshold), 150
+    model = build_scene(ANYMAL_C, rough(cell, amplitude))
     cases = take_cases(model, count, seed=1, stance=STANCE, steps=20, single_precision=True)
     friction = 0.2 + uniform(count, seed=1)
     robot, engine = EagerRobot(model, precision), make(ground, count)
