@@ -1,13 +1,9 @@
-"""Uneven ground for plain MuJoCo: a grid of heights, one of this project's shapes or from a file.
-
-Only the shapes' heights are this project's code; how they are stood on and seen is written again here.
-"""
+"""Uneven ground for plain MuJoCo: grids of heights, how they are stood on and seen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -148,36 +144,6 @@ class Course:
     field: Field
     starts: np.ndarray
     """World x, y and height of the ground, m, [K, 3]."""
-
-
-def shape_course(shape: str, difficulty: float, facts: dict[str, Any], seed: int) -> Course:
-    """Tiles of one shape, made as for the training of the policy, with level ground between them.
-
-    Args:
-        shape: a name in `terrains.SHAPES`.
-        difficulty: 0 to 1.
-        facts: `terrain` of `policy.json`.
-        seed: of random shapes.
-
-    Raises:
-        ValueError: no such shape, or a value out of range.
-    """
-    from terrains.shapes import make_tile
-
-    size, cell = facts["tile_size"], facts["cell"]
-    tiles = [
-        # the last of the key tells these tiles from any that were trained on
-        make_tile(
-            shape,
-            difficulty,
-            size,
-            cell,
-            np.random.default_rng((seed, 0, i, 2)),
-            facts["parameters"].get(shape),
-        )
-        for i in range(TILES)
-    ]
-    return lay_out(tiles, cell)
 
 
 def file_course(path: Path, cell: float) -> Course:

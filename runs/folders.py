@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,6 +60,18 @@ class Run:
     checkpoint_path: Path
     content: dict[str, Any]
     """The checkpoint, as saved."""
+
+
+def report(run: Run, results: dict[str, Any], **measured: Any) -> str:
+    """Figures of a run, what they are of and how they were measured, as JSON."""
+    content = {
+        "run": run.folder.name,
+        "task": run.cfg.task,
+        "checkpoint": run.checkpoint_path.name,
+        "iteration": run.content["iteration"],
+        "train_time": run.content["train_time"],
+    }
+    return json.dumps(content | measured | results, indent=1)
 
 
 def experiment_folder(cfg: RunConfig) -> Path:

@@ -11,7 +11,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
 
 from algorithms import Actor
 from envs.legged_env import LeggedEnv
@@ -19,26 +18,14 @@ from evaluation.walking import evaluation_config
 from physics import choose_device
 from runs.command import command, set_threads
 from runs.config import parse_flags
+from runs.export import export_run
 from runs.folders import RunFlags, load_policy, open_flags
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
 from viewers.recording import Recording, record
+from viewers.script import DEFAULT_SCRIPT, TERRAIN_SCRIPT, Script, read_script, sample_script
 from viewers.stick import film_sticks
 from viewers.video import film
-
-DEFAULT_SCRIPT = (
-    # seconds, vx, vy, yaw rate
-    (1.0, 0.0, 0.0, 0.0),
-    (2.5, 1.0, 0.0, 0.0),
-    (1.5, 0.0, 0.6, 0.0),
-    (2.0, 0.0, 0.0, 1.0),
-    (2.0, 0.7, -0.5, 0.0),
-    (2.0, 0.8, 0.0, -0.8),
-    (1.0, 0.0, 0.0, 0.0),
-)
-"""Stand, forward, sideways, turn, diagonal, curve, stand."""
-TERRAIN_SCRIPT = ((0.5, 0.0, 0.0, 0.0), (9.5, 0.75, 0.0, 0.0))
-"""Stand, then straight on across the tile."""
 
 
 @dataclass
@@ -112,8 +99,6 @@ def main() -> int:
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
         print(f"plots  {path}", flush=True)
     if flags.export:
-        from scripts.export import export_run
-
         print(f"export {export_run(run, env, run.folder / 'exported')}", flush=True)
     lin_error, ang_error = recording.tracking_error()
     print(f"lin_vel_error={lin_error:.4f} ang_vel_error={ang_error:.4f} falls={recording.fell.sum()}")
@@ -137,47 +122,11 @@ def validate(flags: Flags) -> None:
         raise ValueError("--command and --script exclude each other; give one of them")
 
 
-Script = tuple[tuple[float, float, float, float], ...]
-"""(duration in s, vx, vy in m/s, yaw rate in rad/s), one after another."""
-
-
 def command_script(flags: Flags, default: Script) -> Script:
     """The commands that the flags ask for; ValueError with one sentence for a file that holds none."""
     if flags.command:
         return ((sum(part[0] for part in default), *flags.command),)
     return read_script(Path(flags.script)) if flags.script else default
-
-
-def read_script(path: Path) -> Script:
-    """Read a file of commands; ValueError with one sentence that names the line that is wrong."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--script {path} cannot be read ({error})") from error
-    script: list[tuple[float, float, float, float]] = []
-    for number, line in enumerate(lines, start=1):
-        words = line.split("#")[0].replace(",", " ").split()
-        if not words:
-            continue
-        try:
-            seconds, vx, vy, yaw = map(float, words)
-        except ValueError as error:
-            raise ValueError(f"--script {path}: line {number} is not SECONDS VX VY YAW: {line!r}") from error
-        if not (seconds > 0 and np.isfinite((seconds, vx, vy, yaw)).all()):
-            raise ValueError(f"--script {path}: line {number} needs a positive duration and finite numbers")
-        script.append((seconds, vx, vy, yaw))
-    if not script:
-        raise ValueError(f"--script {path} has no commands; a line is SECONDS VX VY YAW")
-    return tuple(script)
-
-
-def sample_script(script: Script, seconds: float, step_dt: float) -> torch.Tensor:
-    """Command of each policy step, [T, 3], for `seconds` (0: as long as the script); it repeats as needed."""
-    ends = np.cumsum([part[0] for part in script])
-    count = max(1, round((seconds or ends[-1]) / step_dt))
-    time = (np.arange(count) + 0.5) * step_dt % ends[-1]
-    commands = np.array([part[1:] for part in script])[np.searchsorted(ends, time, side="right")]
-    return torch.tensor(commands, dtype=torch.float32)
 
 
 def draw_video(recording: Recording, path: Path, size: tuple[int, int], fps: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluation.commands import COMMANDS, SECONDS
 from evaluation.terrain import AXES
-from scripts.benchmark import describe_machine
+from runs.machine import describe_machine
 from studies.results import (
     EVALUATED,
     TRAINING,

@@ -15,10 +15,12 @@ import pytest
 import torch
 
 from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
+from benchmarks import running
 from benchmarks.common import EnvGait, NotInstalled, Options, Results, Watch, interleave, ratio
 from benchmarks.gpu_rivals import GpuUpdateBenchmark, TransferBenchmark
 from benchmarks.learning import CountedEnv, LearningBenchmark, Point, compare, final_reward
 from benchmarks.physics import WallsBenchmark
+from benchmarks.running import BenchmarkConfig, json_path, results_folder, select
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark, paired_step, walking_env
 from benchmarks.suites import BENCHMARKS, SLOW, SUITES
 from benchmarks.training import TrainBenchmark
@@ -32,8 +34,8 @@ from benchmarks.updating import (
     synthesise,
 )
 from envs.tasks import get_task
+from runs.machine import describe_machine
 from scripts import benchmark as command
-from scripts.benchmark import BenchmarkConfig, describe_machine, json_path, results_folder, select
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_THREAD = Options(threads=1)
@@ -278,7 +280,7 @@ class Part:
 
 def run_parts(parts: list[Part], path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """The command's status with these parts."""
-    monkeypatch.setattr(command, "BENCHMARKS", parts)
+    monkeypatch.setattr(running, "BENCHMARKS", parts)
     flags = ["--suite", "gpu", "--quick", "--device", "cpu", "--json", str(path), "--num_threads", "1"]
     monkeypatch.setattr("sys.argv", ["benchmark.py", *flags])
     return command.main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def test_play_writes_video_plots_and_export(log_dir: Path, monkeypatch: pytest.M
         calls.append(folder)
         return folder
 
-    monkeypatch.setitem(sys.modules, "scripts.export", types.SimpleNamespace(export_run=export_run))
+    monkeypatch.setattr(play, "export_run", export_run)
     assert run(monkeypatch, "--log_dir", str(log_dir), *SMALL) == 0
     folder = log_dir / "anymal_c_flat" / "2030-01-01_00-00-00"
     assert (folder / "videos" / "play_7.mp4").stat().st_size > 1000

@@ -1,0 +1,98 @@
+"""What to drive a policy on, from the command line: argparse, so that nothing else is needed."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+from deploy.figures import SETTLING
+
+
+class Parser(argparse.ArgumentParser):
+    """Turns a usage error into a `ValueError` of one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """See the class."""
+        raise ValueError(f"{message}; see --help")
+
+    def nearest(self, flag: str) -> str:
+        """' Did you mean ...?' with the closest flags, or an empty string."""
+        close = difflib.get_close_matches(flag, list(self._option_string_actions), n=2)
+        return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace:
+    """Flags, checked; ValueError with one sentence for what cannot work."""
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--policy", type=Path, required=True, help="folder made by scripts/export.py, or a name in policies/"
+    )
+    parser.add_argument("--model", type=Path, help="MJCF of the robot (the policy's own in robots/)")
+    parser.add_argument("--terrain", help="cross a shape of terrain instead of following random commands")
+    parser.add_argument("--difficulty", type=float, help="of the shape, 0 to 1, as in training (0.5)")
+    parser.add_argument(
+        "--heights", type=Path, help="NPY with heights, m, [nx, ny], to cross instead of a shape"
+    )
+    parser.add_argument("--cell", type=float, help="spacing of the heights, m (0.1)")
+    parser.add_argument(
+        "--ground",
+        choices=("heightfield", "boxes"),
+        help="what a terrain is built of (heightfield); boxes have vertical risers, which real stairs have",
+    )
+    parser.add_argument(
+        "--contact_time",
+        type=float,
+        help="time constant of contacts on a terrain, s (two physics steps); at MuJoCo's usual 0.02 fast feet "
+        "sink in and get stuck between the triangles of a height field",
+    )
+    parser.add_argument("--episodes", type=int, default=64, help="robots driven, one at a time (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of an episode, s (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all that is random (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="processes (%(default)s)")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise ValueError(f"unknown flag {unknown[0]}.{parser.nearest(unknown[0]) or ' See --help'}")
+    for name, low in (("episodes", 1), ("threads", 1), ("seed", 0)):
+        if getattr(flags, name) < low:
+            raise ValueError(f"--{name} must be at least {low}, not {getattr(flags, name)}")
+    if not 2.0 * SETTLING <= flags.seconds < math.inf:
+        raise ValueError(f"--seconds must be at least {2.0 * SETTLING:g}, not {flags.seconds:g}")
+    if flags.terrain and flags.heights:
+        raise ValueError("--terrain and --heights both say what the ground is; give one of them")
+    for name, needed in (("difficulty", "terrain"), ("cell", "heights")):
+        if getattr(flags, name) is not None and not getattr(flags, needed):
+            raise ValueError(f"--{name} needs --{needed}")
+    for name in ("contact_time", "ground"):
+        if getattr(flags, name) is not None and not (flags.terrain or flags.heights):
+            raise ValueError(f"--{name} needs --terrain or --heights")
+    if flags.cell is not None and not 0.0 < flags.cell < math.inf:
+        raise ValueError(f"--cell must be a positive length, not {flags.cell:g}")
+    if flags.terrain and flags.difficulty is None:
+        flags.difficulty = 0.5
+    if (flags.terrain or flags.heights) and flags.ground is None:
+        flags.ground = "heightfield"
+    if flags.json and not flags.json.resolve().parent.is_dir():
+        raise ValueError(f"--json {flags.json}: the folder does not exist")
+    return flags
+
+
+def contact_time(flags: argparse.Namespace, facts: dict[str, Any]) -> float:
+    """Time constant of contacts on a terrain, s.
+
+    By default the shortest that MuJoCo takes. At its usual 0.02 s a foot that lands at 3 m/s sinks in by some 2 cm;
+    once its centre is below a height field, MuJoCo pushes it sideways out of each of the triangles' prisms: it is
+    stuck. So is, at any time constant, one that moves further than its radius within a physics step. Boxes push it
+    out of their nearest face.
+    """
+    shortest = 2.0 * facts["timestep"]
+    if flags.contact_time is None:
+        return shortest
+    if not shortest <= flags.contact_time < math.inf:
+        raise ValueError(
+            f"--contact_time must be at least two physics steps ({shortest:g} s), not {flags.contact_time:g}"
+        )
+    return flags.contact_time

@@ -1,0 +1,60 @@
+"""The machine that figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import torch
+
+
+def describe_machine(device: str = "cpu") -> dict[str, Any]:
+    """CPU model, cores, load average of the last minute, versions and git commit; of a GPU name, driver and CUDA."""
+    gpu = {}
+    if torch.device(device).type == "cuda":
+        gpu = {
+            "gpu": torch.cuda.get_device_name(device),
+            "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").split(
+                "\n"
+            )[0],
+            "cuda": torch.version.cuda,
+        }
+    return gpu | {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "mujoco": mujoco.__version__,
+        "commit": _commit(),
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """Short hash of the commit, with + where tracked files differ from it; empty outside a repository."""
+    commit = _output("git", "rev-parse", "--short=12", "HEAD")
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no")
+    return commit + ("+" if commit and changed else "")
+
+
+def _output(*args: str) -> str:
+    """What a program prints, empty where it fails."""
+    try:
+        return subprocess.run(
+            args, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
