@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from benchmarks.common import NotInstalled, Options
+from benchmarks.running import BenchmarkConfig as Flags
 from benchmarks.running import (
-    BenchmarkConfig,
     find_device,
     json_path,
     parameters,
@@ -36,7 +36,7 @@ from runs.machine import describe_machine
 
 def main() -> int:
     """Run, print and record; returns the exit status."""
-    cfg = parse_flags(BenchmarkConfig())
+    cfg = parse_flags(Flags())
     device = find_device(cfg)
     chosen = select(cfg)
     threads = set_threads(cfg.num_threads)
