@@ -13,6 +13,13 @@ from algorithms.trainer import NonFiniteError
 from runs.memory import is_out_of_memory
 
 
+def typed(command: str) -> str:
+    """How a user types another command, the way that this one was typed."""
+    if sys.argv[0].startswith("trot "):
+        return f"trot {command.replace('_', '-')}"
+    return f"python scripts/{command}.py"
+
+
 def set_threads(num_threads: int) -> int:
     """Give torch and the physics the same number of threads, 0 for one per core; returns it.
 

@@ -20,6 +20,7 @@ from evaluation.walking import evaluate, evaluation_config
 from native.launch import WARM_UP
 from physics import choose_device
 from runs import memory
+from runs.command import typed
 from runs.config import RunConfig
 from runs.progress import CurriculumLog, ProgressLog
 
@@ -179,5 +180,5 @@ def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -
         # torchrun takes 130 for a crash, and starts again
         return 0 if torch.distributed.is_torchelastic_launched() else 130
     print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
-    print(f"watch it: python scripts/play.py --load_run {shlex.quote(str(folder))}")
+    print(f"watch it: {typed('play')} --load_run {shlex.quote(str(folder))}")
     return 0

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from algorithms.export import ONNX, TORCHSCRIPT
 from envs.legged_env import LeggedEnv
-from runs.command import command, set_threads
+from runs.command import command, set_threads, typed
 from runs.config import parse_flags
 from runs.export import JSON, export_run
 from runs.folders import RunFlags, open_flags
@@ -36,7 +36,7 @@ def main() -> int:
     difference = json.loads((folder / JSON).read_text())["max_difference"]
     print(f"run    {run.folder.name}, {run.checkpoint_path.name}")
     print(f"files  {', '.join(str(folder / name) for name in (TORCHSCRIPT, ONNX, JSON))}")
-    print(f"check  python scripts/sim2sim.py --policy {folder}")
+    print(f"check  {typed('sim2sim')} --policy {folder}")
     print(f"max_difference={difference:.2g}")
     return 0
 

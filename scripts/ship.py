@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from algorithms import checkpoint
 from algorithms.trainer import BEST
-from runs.command import command
+from runs.command import command, typed
 from runs.config import RunConfig, changes, default_config, parse_flags, save_config, to_plain
 from runs.folders import POLICIES, RunFlags, open_flags
 
@@ -71,7 +71,7 @@ def main() -> int:
     (folder / "figures.json").chmod(0o644)
     size = sum(path.stat().st_size for path in folder.glob("*.*")) / 1024
     print(f"policy {folder} ({size:.0f} KiB), made by: {figures['train']}")
-    print(f"watch it: python scripts/play.py --policy {name}")
+    print(f"watch it: {typed('play')} --policy {name}")
     return 0
 
 

@@ -17,7 +17,7 @@ from envs.drives.actuator_net import save_net
 from envs.drives.series_elastic import KINDS
 from robots import ROBOTS
 from robots.config import nearest
-from runs.command import command, set_threads
+from runs.command import command, set_threads, typed
 from runs.config import parse_flags
 
 
@@ -73,7 +73,7 @@ def main() -> int:
     net.info.made_by = f"python scripts/train_actuator_net.py {' '.join(sys.argv[1:])}; {verdict}"
     save_net(net.module, net.info, Path(flags.out))
     print(f"fitted in  {time.perf_counter() - start:.0f} s\nheld out   {verdict}\nsaved      {flags.out}")
-    print(f"use it     python scripts/train.py --env.actuator net --env.drive.net {flags.out}")
+    print(f"use it     {typed('train')} --env.actuator net --env.drive.net {flags.out}")
     return 0
 
 
