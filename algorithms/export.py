@@ -8,6 +8,7 @@ gives the hidden state; the TorchScript module keeps it by itself until its `res
 from __future__ import annotations
 
 import copy
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,10 @@ def export_policy(
         script = torch.jit.trace(plain, example)
         if policy.recurrent:
             script = torch.jit.script(Remembering(script, policy.hidden_size))
-        script.save(str(folder / TORCHSCRIPT))
+        # through memory: torch ends the program where a disk is full
+        buffer = io.BytesIO()
+        torch.jit.save(script, buffer)
+        (folder / TORCHSCRIPT).write_bytes(buffer.getvalue())
         torch.onnx.export(
             plain,
             example,

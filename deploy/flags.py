@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -75,8 +76,14 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
         flags.difficulty = 0.5
     if (flags.terrain or flags.heights) and flags.ground is None:
         flags.ground = "heightfield"
+    if flags.json and flags.json.is_dir():
+        raise ValueError(f"--json {flags.json} is a folder; give a file")
     if flags.json and not flags.json.resolve().parent.is_dir():
         raise ValueError(f"--json {flags.json}: the folder does not exist")
+    if flags.json and not os.access(
+        flags.json if flags.json.exists() else flags.json.resolve().parent, os.W_OK
+    ):
+        raise ValueError(f"--json {flags.json} cannot be written")
     return flags
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from envs.randomisation import RandomisationConfig
 from robots import ANYMAL_C, RobotConfig
-from robots.config import nearest
+from robots.config import check_numbers, nearest
 from terrains.curriculum import CurriculumConfig
 from terrains.grid import TerrainConfig
 from terrains.scan import ScanConfig
@@ -186,6 +186,7 @@ class EnvConfig:
 
     def validate(self) -> None:
         """Check ranges; ValueError with one sentence that names the field."""
+        check_numbers(self, "env")
         self.terrain.validate()
         self.scan.validate()
         self.curriculum.validate()
@@ -193,6 +194,10 @@ class EnvConfig:
         rules: list[tuple[str, Callable[[Any], bool], str]] = [
             ("be greater than 0", lambda x: x > 0,
              "sim.timestep sim.decimation control.clip_actions clip_observations commands.max_lin_vel_x"),
+            ("be at most 0.02 s, beyond which contacts are not resolved", lambda x: x <= 0.02, "sim.timestep"),
+            ("be at most 100", lambda x: x <= 100, "sim.decimation"),
+            ("be at most 1 s", lambda x: x[1] <= 1.0, "drive.delay"),
+            ("be at most an hour", lambda x: x <= 3600.0, "episode_length"),
             (f"be at least a policy step ({step:g} s)", lambda x: x >= step,
              "episode_length commands.resampling_time"),
             ("be a range LOW HIGH with LOW <= HIGH", lambda x: x[0] <= x[1],
@@ -211,6 +216,9 @@ class EnvConfig:
                 if not holds(value):
                     shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
                     raise ValueError(f"env.{name} must {rule}, not {shown}")
+        for name, reward in self.rewards.items():
+            if not (sigma := reward.params.get("sigma", 1.0)) > 0.0:
+                raise ValueError(f"env.rewards.{name}.params.sigma must be greater than 0, not {sigma}")
         if self.commands.curriculum and not self.rewards["tracking_lin_vel"].weight:
             raise ValueError("env.commands.curriculum needs the reward tracking_lin_vel, which has weight 0")
         kinds = get_args(ActuatorKind)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -76,6 +77,33 @@ def nearest(name: str, choices: tuple[str, ...] | list[str]) -> str:
     """' Did you mean ...?' with the closest choices, or an empty string."""
     close = difflib.get_close_matches(name, list(choices), n=3, cutoff=0.4)
     return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+LARGEST = 1e9
+"""No number of a configuration is larger: none of them, in SI units, means anything beyond."""
+
+
+def check_numbers(value: Any, path: str = "") -> None:
+    """Look at every number in nested dataclasses, dictionaries and sequences.
+
+    Args:
+        value: what to look at.
+        path: its name, for the sentence.
+
+    Raises:
+        ValueError: a number that is not finite, or beyond +-1e9.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, dict):
+        for name, item in value.items():
+            check_numbers(item, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_numbers(item, path)
+    elif isinstance(value, (int, float)) and not abs(value) <= LARGEST:
+        what = f"between {-LARGEST:g} and {LARGEST:g}" if math.isfinite(value) else "finite"
+        raise ValueError(f"{path} must be {what}, not {value}")
 
 
 class BadFileError(SystemExit, ValueError):

@@ -32,13 +32,40 @@ def set_threads(num_threads: int) -> int:
     return count
 
 
+def check_output(path: Path, flag: str = "") -> None:
+    """ValueError, before any work, for a file that could not be written after it.
+
+    Args:
+        path: the file; what it holds stays.
+        flag: what the sentence begins with.
+    """
+    where = f"{flag} {path}".strip()
+    if path.is_dir():
+        raise ValueError(f"{where} is a folder; give a file")
+    if not path.resolve().parent.is_dir():
+        raise ValueError(f"{where}: the folder does not exist")
+    new = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ValueError(f"{where} cannot be written ({error.strerror})") from error
+    if new:
+        path.unlink()
+
+
 def command(main: Callable[[], int | None]) -> None:
     """Run a command: bad input, a failed file, lasting non-finite numbers or no memory left end in one sentence.
 
-    The exit status is then 2.
+    The exit status is then 2; it is 130 after Ctrl-C.
     """
     try:
         sys.exit(main() or 0)
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # what read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (ValueError, OSError, NonFiniteError) as error:
         sentence = str(error)
     except (MemoryError, RuntimeError) as error:

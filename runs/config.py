@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from algorithms.config import LearnerConfig
 from envs.config import EnvConfig
 from envs.tasks import get_task
 from physics import choose_device
-from robots.config import nearest
+from robots.config import check_numbers, nearest
 
 T = TypeVar("T")
 
@@ -170,15 +172,34 @@ def to_plain(value: Any) -> Any:
     return value.__name__ if callable(value) else value
 
 
+CHECKSUM = "# sha256 of what follows: "
+"""First words of a configuration's first line."""
+
+
 def save_config(cfg: RunConfig, path: Path) -> None:
-    """Write the resolved configuration."""
-    path.write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False, width=100))
+    """Write the resolved configuration, whole or not at all, under its checksum."""
+    text = yaml.safe_dump(to_plain(cfg), sort_keys=False, width=100)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(f"{CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    os.replace(temporary, path)
+
+
+def _checked(text: str, path: Path) -> str:
+    """A configuration without its checksum; ValueError if it is not what was written. Older ones have none."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith(CHECKSUM):
+        return text
+    if hashlib.sha256(rest.encode()).hexdigest() != first.removeprefix(CHECKSUM):
+        raise ValueError(
+            f"{path} is damaged, or was changed after it was written; if you changed it, delete its first line"
+        )
+    return rest
 
 
 def load_config(path: Path) -> RunConfig:
     """Read a configuration written by `save_config`; ValueError with one sentence if it cannot be."""
     try:
-        plain = yaml.safe_load(path.read_text())
+        plain = yaml.safe_load(_checked(path.read_text(), path))
     except FileNotFoundError as error:
         raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -188,9 +209,11 @@ def load_config(path: Path) -> RunConfig:
     try:
         if plain["env"]["terrain"]["type"] != "plane":  # of a run from before there were walls
             plain["env"]["terrain"].setdefault("slope_threshold", 0.0)
-        return overlay(default_config(plain["task"], plain.get("recipe", "")), plain)
+        cfg = overlay(default_config(plain["task"], plain.get("recipe", "")), plain)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} does not fit this version's configuration ({error})") from error
+    check_numbers(vars(cfg), str(path))
+    return cfg
 
 
 def changes(old: Any, new: Any, path: str = "") -> dict[str, Any]:
@@ -237,13 +260,16 @@ def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(type(default), args=args, default=default, return_unknown_args=True)
+            config, unknown = tyro.cli(type(default), args=args, default=default, return_unknown_args=True)
     except SystemExit as end:
         if not end.code:  # --help
             raise
         lines = "\n".join(line.strip("│ ") for line in box.getvalue().splitlines()[1:])
         sentence = re.split(r"\n[─-]*\n", lines.lstrip("─-\n"))[0]  # up to an empty or a drawn line
         raise ValueError(" ".join(sentence.split())) from end
+    for name, value in vars(config).items():
+        check_numbers(value, name if dataclasses.is_dataclass(value) else f"--{name}")
+    return config, unknown
 
 
 def _flags(value: Any, prefix: str = "-") -> list[str]:

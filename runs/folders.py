@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
+
+import torch
 
 from algorithms import checkpoint
 from algorithms.networks import ActorCritic
@@ -51,6 +54,11 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in POLICIES.glob("*/config.yaml"))
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is one of theirs, where nothing is ever written but by scripts/ship.py."""
+    return folder.resolve().is_relative_to(POLICIES)
+
+
 @dataclass
 class Run:
     """A trained run, opened for use."""
@@ -60,6 +68,15 @@ class Run:
     checkpoint_path: Path
     content: dict[str, Any]
     """The checkpoint, as saved."""
+
+    @property
+    def output(self) -> Path:
+        """Where what is made of it goes: the run folder; of a policy in policies/, a folder in the logs."""
+        folder = self.folder
+        if is_shipped(folder):
+            folder = Path(self.cfg.log_dir) / "policies" / folder.name
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def report(run: Run, results: dict[str, Any], **measured: Any) -> str:
@@ -80,16 +97,34 @@ def experiment_folder(cfg: RunConfig) -> Path:
 
 
 def create_run_folder(cfg: RunConfig) -> Path:
-    """Make a new run folder; ValueError if that is impossible or it already exists."""
+    """Make a new run folder, numbered where several begin in one second; ValueError if it cannot be made."""
+    check_names(cfg)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = experiment_folder(cfg) / (f"{stamp}_{cfg.run_name}" if cfg.run_name else stamp)
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ValueError(f"run folder {folder} already exists; give another --run_name") from error
-    except OSError as error:
-        raise ValueError(f"run folder {folder} cannot be made ({error.strerror})") from error
-    return folder
+    first = experiment_folder(cfg) / (f"{stamp}_{cfg.run_name}" if cfg.run_name else stamp)
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError as error:
+            if not folder.is_dir():
+                raise ValueError(f"run folder {folder} cannot be made: there is a file") from error
+        except OSError as error:
+            raise ValueError(f"run folder {folder} cannot be made ({error.strerror})") from error
+    raise AssertionError
+
+
+def check_names(cfg: RunConfig) -> None:
+    """ValueError for names that would lead out of the folder of logs, or that no shell could type."""
+    for flag, name, parts in (
+        ("run_name", cfg.run_name, [cfg.run_name]),
+        ("experiment_name", cfg.experiment_name, cfg.experiment_name.split("/")),
+    ):
+        if (
+            any(part in (".", "..") or re.search(r"[/\\\x00-\x1f]", part) for part in parts)
+            or name[:1] == "/"
+        ):
+            raise ValueError(f"--{flag} {name!r} must be a name: no .., no control characters, no leading /")
 
 
 def find_run(flags: RunFlags) -> Path:
@@ -210,12 +245,21 @@ def open_flags(flags: RunFlags) -> Run:
     return run
 
 
+NEEDED = ("metadata", "policy", "iteration", "train_time")
+"""What every checkpoint holds."""
+
+
 def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:
     """Read a checkpoint of a task; ValueError if it is damaged, foreign or another task's."""
     try:
         content = checkpoint.load(path, device)
     except ValueError as error:
         raise ValueError(f"{error}{_readable(path)}") from error
+    if missing := [name for name in NEEDED if name not in content]:
+        raise ValueError(f"checkpoint {path} is damaged: it lacks {', '.join(missing)}{_readable(path)}")
+    weights = [*content["policy"].values(), *(content.get("average") or {}).values()]
+    if not all(torch.isfinite(x).all() for x in weights):
+        raise ValueError(f"checkpoint {path} holds weights that are not finite numbers{_readable(path)}")
     trained_on = content["metadata"].get("task")
     if trained_on != task:
         raise ValueError(f"checkpoint {path} was trained on {trained_on}, its folder is for {task}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,13 +35,16 @@ class ProgressLog:
         if not self._path.exists():
             return
         with self._path.open(newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(line for line in file if line.strip())
             rows = [row for row in reader if row.get("iteration") and int(row["iteration"]) <= iteration]
             self._names = list(reader.fieldnames or [])
-        with self._path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._names)
-            writer.writeheader()
-            writer.writerows(rows)
+        temporary = self._path.with_name(".progress.csv")
+        with temporary.open("w", newline="") as file:
+            if self._names:
+                writer = csv.DictWriter(file, self._names, restval="", extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(rows)
+        os.replace(temporary, self._path)
 
     def __enter__(self) -> ProgressLog:
         self._file = self._path.open("a", newline="")

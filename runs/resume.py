@@ -15,7 +15,7 @@ from algorithms.distributed import Ranks
 from algorithms.trainer import BEST
 from physics import choose_device
 from runs.config import RunConfig, changes, load_config, parse, to_plain
-from runs.folders import RunFlags, load_checkpoint
+from runs.folders import RunFlags, is_shipped, load_checkpoint
 
 
 @dataclass
@@ -36,6 +36,16 @@ def resume_config(folder: Path) -> RunConfig:
 
     The run goes on where it was, or by `--device auto` on a machine that lacks the device it was given.
     """
+    if is_shipped(folder):
+        raise ValueError(
+            f"{folder} is a policy that came along: it can be played and evaluated, not resumed; "
+            "start a new run (its figures.json has the command that trained it)"
+        )
+    if (folder / BEST).is_file() and not checkpoint.available(folder):
+        raise ValueError(
+            f"{folder} has no checkpoint to go on from: its model_<iteration>.pt are gone, and going on from "
+            "nothing would write over what it holds"
+        )
     saved = replace(load_config(folder / "config.yaml"), sim_device="", rl_device="")
     if saved.learner == "rsl_rl":
         raise ValueError(f"run {folder} is rsl_rl's; --resume continues runs of --learner trot only")

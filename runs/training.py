@@ -22,6 +22,7 @@ from physics import choose_device
 from runs import memory
 from runs.command import typed
 from runs.config import RunConfig
+from runs.folders import check_names
 from runs.progress import CurriculumLog, ProgressLog
 
 SELECTION = 10_000
@@ -47,6 +48,7 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
         raise ValueError(f"--max_iterations must be at least 1, not {cfg.max_iterations}")
     if cfg.num_threads < 0:
         raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
+    check_names(cfg)
     cfg.env.validate()
     cfg.agent.validate()
     robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""

@@ -12,6 +12,8 @@ import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
+
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
@@ -29,7 +31,7 @@ from benchmarks.running import (
 )
 from benchmarks.scaling import draw
 from benchmarks.tables import line, print_table, summary
-from runs.command import command, set_threads
+from runs.command import check_output, command, set_threads
 from runs.config import parse_flags
 from runs.machine import describe_machine
 
@@ -39,6 +41,9 @@ def main() -> int:
     cfg = parse_flags(Flags())
     device = find_device(cfg)
     chosen = select(cfg)
+    if cfg.json:
+        Path(cfg.json).parent.mkdir(parents=True, exist_ok=True)
+        check_output(Path(cfg.json), "--json")
     threads = set_threads(cfg.num_threads)
     options = Options(threads, cfg.engine, device, results_folder(cfg))
     machine = describe_machine(device)

@@ -15,6 +15,8 @@ from statistics import mean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
+
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
@@ -24,7 +26,7 @@ from evaluation.commands import command_test
 from evaluation.terrain import PAPER, check_shapes, success_test
 from evaluation.walking import Evaluation, evaluate, evaluation_config
 from physics import choose_device
-from runs.command import command, set_threads
+from runs.command import check_output, command, set_threads
 from runs.config import parse_flags
 from runs.folders import Run, RunFlags, load_policy, open_flags, report
 from viewers.bars import plot_evaluation, plot_success
@@ -85,6 +87,7 @@ def main() -> int:
     run.cfg.device, why = choose_device(flags.device, flags.engine, run.cfg.env.robot)
     print(f"device {run.cfg.device} ({why})", flush=True)
     run.cfg.env.terrain.cell = flags.cell or run.cfg.env.terrain.cell
+    check_output(run.output / "evaluation.json")
     title = f"{run.cfg.task}, {run.folder.name}, {run.checkpoint_path.name}"
     where: dict[str, Any] = {"engine": flags.engine, "device": run.cfg.device, "num_threads": threads}
 
@@ -134,14 +137,14 @@ def save(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> Path:
     # what another engine or map says stands beside, not instead
     engine = "" if flags.engine == "auto" else f"_{flags.engine}"
     cell = f"_cell{flags.cell:g}" if flags.cell else ""
-    path = run.folder / f"{name}{engine}{cell}.json"
+    path = run.output / f"{name}{engine}{cell}.json"
     text = report(run, results, engine=flags.engine, seed=flags.seed)
     path.write_text(text)
     if flags.json:
         Path(flags.json).write_text(text)
     print(f"figures: {path}")
-    (run.folder / "plots").mkdir(exist_ok=True)
-    return run.folder / "plots" / path.with_suffix(".png").name
+    (run.output / "plots").mkdir(exist_ok=True)
+    return run.output / "plots" / path.with_suffix(".png").name
 
 
 def validate(flags: Flags) -> None:
@@ -157,8 +160,8 @@ def validate(flags: Flags) -> None:
         raise ValueError("--seconds and --segment must be greater than 0")
     if flags.json and flags.terrain and flags.commands:
         raise ValueError("--json takes the figures of one test: give --terrain or --commands")
-    if flags.json and not Path(flags.json).resolve().parent.is_dir():
-        raise ValueError(f"--json {flags.json}: the folder does not exist")
+    if flags.json:
+        check_output(Path(flags.json), "--json")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 from evaluation.terrain import check_shapes
 from runs.command import command

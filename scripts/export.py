@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 from algorithms.export import ONNX, TORCHSCRIPT
 from envs.legged_env import LeggedEnv
@@ -32,7 +33,7 @@ def main() -> int:
     set_threads(1)
     run = open_flags(flags)
     env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1, ground=Plane())
-    folder = export_run(run, env, Path(flags.output) if flags.output else run.folder / "exported")
+    folder = export_run(run, env, Path(flags.output) if flags.output else run.output / "exported")
     difference = json.loads((folder / JSON).read_text())["max_difference"]
     print(f"run    {run.folder.name}, {run.checkpoint_path.name}")
     print(f"files  {', '.join(str(folder / name) for name in (TORCHSCRIPT, ONNX, JSON))}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from algorithms import Actor
 from envs.legged_env import LeggedEnv
 from evaluation.walking import evaluation_config
 from physics import choose_device
-from runs.command import command, set_threads
+from runs.command import check_output, command, set_threads
 from runs.config import parse_flags
 from runs.export import export_run
 from runs.folders import RunFlags, load_policy, open_flags
@@ -70,6 +71,7 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_flags(flags)
+    check_output(run.output / "videos.tmp")
     device, why = "cpu", "enough for a few robots"
     if flags.device != "auto":
         device, why = choose_device(flags.device, robot=run.cfg.env.robot)
@@ -90,12 +92,12 @@ def main() -> int:
     print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})")
     print(f"device {device} ({why})", flush=True)
     if flags.video:
-        path = run.folder / "videos" / f"{name}.mp4"
+        path = run.output / "videos" / f"{name}.mp4"
         start = time.perf_counter()
         draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
     if flags.plots:
-        path = run.folder / "plots" / f"{name}.png"
+        path = run.output / "plots" / f"{name}.png"
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
         print(f"plots  {path}", flush=True)
     if flags.export:

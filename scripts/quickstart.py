@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 from runs.command import command
 from runs.config import peek

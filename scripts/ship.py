@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 from algorithms import checkpoint
 from algorithms.trainer import BEST

@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
+
 # Idle torch threads give way soon: beside another program, spinning ones slow a run down fivefold.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 from envs.drives.actuator_fit import FitConfig, fit, made_up_logs, pd_rms_error, read_logs, rms_error, split
 from envs.drives.actuator_net import save_net
 from envs.drives.series_elastic import KINDS
 from robots import ROBOTS
 from robots.config import nearest
-from runs.command import command, set_threads, typed
+from runs.command import check_output, command, set_threads, typed
 from runs.config import parse_flags
 
 
@@ -51,8 +52,7 @@ def main() -> int:
         )
     if min(flags.drives, flags.fit.hidden, flags.fit.layers, flags.fit.updates) < 1 or flags.seconds <= 0:
         raise ValueError("--drives, --seconds, --fit.hidden, --fit.layers and --fit.updates must be positive")
-    if not Path(flags.out).parent.is_dir():
-        raise ValueError(f"--out {flags.out}: there is no folder {Path(flags.out).parent}")
+    check_output(Path(flags.out), "--out")
     set_threads(flags.num_threads)
     start = time.perf_counter()
     if flags.data:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import runs.interrupt  # noqa: F401 # isort: skip
 
 OWN = {
     "list": "Print all that can be chosen by name: tasks, robots, kinds of terrain, curricula, policies.",

@@ -42,6 +42,8 @@ class Result:
     columns: Columns
     cells: list[Cell]
     classes: list[CommandResult]
+    problem: str = ""
+    """Why the folder cannot be read."""
 
     @property
     def finished(self) -> bool:
@@ -51,6 +53,8 @@ class Result:
     @property
     def state(self) -> str:
         """How far it is."""
+        if self.problem:
+            return f"cannot be read ({self.problem})"
         if not self.finished:
             return "unfinished" if self.columns else "not begun"
         return "trained and tested" if self.classes else "trained"
@@ -90,13 +94,21 @@ def read_results(experiment: Experiment, runs: list[StudyRun]) -> Results:
 
 
 def read_result(run: StudyRun) -> Result:
-    """Read a run's folder."""
-    iterations = max(available(run.folder), default=-1)
+    """Read a run's folder; what is wrong with it, if it cannot be read, is said in the result."""
     try:
-        columns = read_progress(run.folder / "progress.csv")
-    except ValueError:
-        columns = {}
+        return _read_result(run)
+    except (ValueError, TypeError, KeyError, IndexError, OSError, AttributeError) as error:
+        return Result(run, -1, {}, [], [], f"{type(error).__name__}: {error}")
+
+
+def _read_result(run: StudyRun) -> Result:
+    iterations = max(available(run.folder), default=-1)
+    path = run.folder / "progress.csv"
+    begun = path.is_file() and len(path.read_text().split()) > 1
+    columns = read_progress(path) if begun else {}
     if columns:
+        if missing := {"iteration", "Perf/samples", "Perf/train_time"} - columns.keys():
+            raise ValueError(f"progress.csv lacks {', '.join(sorted(missing))}")
         none = columns.get("Episode/finished", np.ones(1)) == 0  # no episode ended: nothing is known of them
         columns |= {
             name: np.where(none, np.nan, c) for name, c in columns.items() if name.startswith("Episode/")
@@ -117,7 +129,7 @@ def read_test(path: Path, iteration: int) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return content if content["iteration"] == iteration else {}
+    return content if isinstance(content, dict) and content.get("iteration") == iteration else {}
 
 
 def pool_cells(groups: list[list[Cell]]) -> list[Cell]:

@@ -13,6 +13,9 @@ from numpy import ndarray
 from terrains.ground import HeightField
 from terrains.shapes import SHAPES, make_tile
 
+MOST_VERTICES = 100_000_000
+"""Of a map: 0.4 GB of heights, 80 times the default map."""
+
 
 @dataclass
 class TerrainConfig:
@@ -74,6 +77,13 @@ class TerrainConfig:
         for name in ("border", "spacing", "slope_threshold"):
             if not 0.0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"terrain.{name} must not be negative, not {getattr(self, name)}")
+        side = self.tile_size / self.cell
+        tiles = 1 if self.type == "tile" else self.levels * self.columns
+        if self.type in ("tile", "tiles") and tiles * side**2 > MOST_VERTICES:
+            raise ValueError(
+                f"terrain: {tiles:,} tiles of {side:,.0f} x {side:,.0f} cells make a map of more than "
+                f"{MOST_VERTICES:,} vertices; take fewer levels or columns, smaller tiles or larger cells"
+            )
         shares = self.proportions.values()
         if not shares or min(shares) < 0.0 or abs(sum(shares) - 1.0) > 1e-6:
             raise ValueError(

@@ -39,12 +39,12 @@ def read_progress(path: Path) -> dict[str, np.ndarray]:
     """Columns of `progress.csv`, float [iterations]; ValueError with one sentence if it has none."""
     try:
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(line for line in file if line.strip()))
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist") from error
     if not rows:
         raise ValueError(f"{path} has no rows yet")
-    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0]}
+    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}
 
 
 def _number(text: str | None) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +17,19 @@ import torch
 
 from algorithms import checkpoint
 from runs.config import default_config, load_config, save_config
-from runs.folders import POLICIES, RunFlags, find_run, load_checkpoint, locked, open_flags
+from runs.folders import POLICIES, Run, RunFlags, find_run, load_checkpoint, locked, open_flags
 from runs.resume import move_checkpoint, resume_config
 from scripts import quickstart, train
 
 
 def make_run(folder: Path, task: str, learner: str = "trot") -> Path:
-    """A run with one checkpoint without weights."""
+    """A run with one checkpoint, of a policy without weights."""
     folder.mkdir(parents=True)
     cfg = default_config(task)
     cfg.learner = learner  # type: ignore[assignment]
     save_config(cfg, folder / "config.yaml")
-    checkpoint.save(folder / "model_4.pt", {"metadata": {"task": task}})
+    content = {"metadata": {"task": task}, "policy": {}, "iteration": 4, "train_time": 1.0}
+    checkpoint.save(folder / "model_4.pt", content)
     return folder
 
 
@@ -116,9 +120,12 @@ def test_resume_applies_or_accepts_the_rest(logs: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["anymal_c_rough", "cassie_flat"])
-def test_a_saved_configuration_is_no_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_configuration_is_no_change(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", "--resume"])
-    assert resume_config(POLICIES / name) == load_config(POLICIES / name / "config.yaml")
+    shutil.copy(POLICIES / name / "config.yaml", tmp_path)
+    assert resume_config(tmp_path) == load_config(tmp_path / "config.yaml")
 
 
 @pytest.mark.parametrize(
@@ -214,3 +221,41 @@ def test_the_quick_start_follows_the_run_that_was_trained(
     assert calls[0] == ("train.py", "--log_dir", str(logs), *flags)
     where = ("--load_run", str(logs / "new" / "2029-01-01_00-00-00"), "--device", "cpu")
     assert calls[1][:5] == ("evaluate.py", *where)
+
+
+def test_what_is_made_of_a_shipped_policy_lies_in_the_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = open_flags(RunFlags(policy="go2_flat"))
+    assert run.output.resolve() == tmp_path / "logs" / "policies" / "go2_flat" and run.output.is_dir()
+    own = Run(tmp_path, run.cfg, run.checkpoint_path, run.content)
+    assert own.output == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda content: content.pop("policy"), "lacks policy"),
+        (lambda content: content.pop("metadata"), "lacks metadata"),
+        (lambda content: next(iter(content["policy"].values())).fill_(math.nan), "not finite numbers"),
+    ],
+)
+def test_a_checkpoint_without_what_it_takes_is_refused(
+    change: Callable[[dict[str, Any]], Any], sentence: str, tmp_path: Path
+) -> None:
+    content = checkpoint.load(POLICIES / "go2_flat" / "model_best.pt")
+    change(content)
+    checkpoint.save(tmp_path / "model_1.pt", content)
+    with pytest.raises(ValueError, match=sentence):
+        load_checkpoint(tmp_path / "model_1.pt", "go2_flat", "cpu")
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    data = bytearray((POLICIES / "go2_flat" / "model_best.pt").read_bytes())
+    for place in range(len(data) // 4, len(data) * 3 // 4, len(data) // 40):  # of the weights
+        data[place] ^= 1
+        (tmp_path / "model_1.pt").write_bytes(data)
+        with pytest.raises(ValueError, match="damaged"):
+            load_checkpoint(tmp_path / "model_1.pt", "go2_flat", "cpu")
+        data[place] ^= 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -201,7 +203,50 @@ def test_an_existing_run_folder_is_not_overwritten(tmp_path: Path, monkeypatch: 
             return cls(2026, 1, 1)
 
     monkeypatch.setattr(runs, "datetime", Frozen)
-    cfg = parse(["--log_dir", str(tmp_path)])
-    runs.create_run_folder(cfg)
-    with pytest.raises(ValueError, match="already exists"):
+    cfg = parse(["--log_dir", str(tmp_path), "--run_name", "mine"])
+    names = [runs.create_run_folder(cfg).name for _ in range(3)]
+    assert names == [f"2026-01-01_00-00-00_mine{end}" for end in ("", "_2", "_3")]
+    (tmp_path / "anymal_c_flat" / "2026-01-01_00-00-00_mine_4").write_text("")
+    with pytest.raises(ValueError, match="there is a file"):
         runs.create_run_folder(cfg)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "--run_name=../../x",
+        "--run_name=a/b",
+        "--run_name=a\nb",
+        "--experiment_name=../x",
+        "--experiment_name=/x",
+    ],
+)
+def test_names_stay_in_the_folder_of_logs(name: str, tmp_path: Path) -> None:
+    result = train(*SMALL, "--log_dir", str(tmp_path), name)
+    assert result.returncode == 2 and "must be a name" in result.stderr and result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_going_on_from_nothing_writes_over_nothing(trained: Path, tmp_path: Path) -> None:
+    source = next((trained / "anymal_c_flat").iterdir())
+    folder = tmp_path / "anymal_c_flat" / "run"
+    folder.mkdir(parents=True)
+    for name, copy in (("config.yaml", "config.yaml"), ("model_2.pt", "model_best.pt")):
+        (folder / copy).write_bytes((source / name).read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = train("--resume", "--max_iterations", "3", "--load_run", str(folder))
+    assert result.returncode == 2 and "has no checkpoint to go on from" in result.stderr
+    shipped = train("--resume", "--load_run", str(ROOT / "policies" / "go2_flat"))
+    assert shipped.returncode == 2 and "played and evaluated, not resumed" in shipped.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"} == before
+
+
+def test_ctrl_c_before_training_is_one_word(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, "--log_dir", str(tmp_path)]
+    for seconds in (0.3, 1.0, 2.0):  # python starts, libraries are imported, flags are read
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(seconds)
+        program.send_signal(signal.SIGINT)
+        out, error = program.communicate(timeout=60)
+        assert "Traceback" not in error.replace("Traceback", "", int(seconds < 0.5)), error
+        assert program.returncode in (130, -signal.SIGINT, 0), out

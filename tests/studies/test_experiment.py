@@ -344,3 +344,46 @@ def test_a_local_cluster_trains_tests_and_is_interrupted(
             run(monkeypatch, "--experiment", greedy, "--folder", tmp_path / "g", "--ray", "local")
     finally:
         ray.shutdown()
+
+
+def test_runs_stopped_before_their_first_iteration_go_on(
+    declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: list[str | Path] = [
+        "--experiment",
+        declared,
+        "--folder",
+        tmp_path / "out",
+        "--no-evaluate",
+        "--max_iterations",
+        "1",
+    ]
+    assert run(monkeypatch, *flags, "--prepare") == 0
+    empty = tmp_path / "out" / "runs" / "fair_seed4" / "progress.csv"
+    empty.write_text("")
+    assert run(monkeypatch, *flags) == 0
+    assert empty.read_text().startswith("iteration,")
+
+
+def test_a_run_that_cannot_be_read_is_named_in_the_report(
+    declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: list[str | Path] = [
+        "--experiment",
+        declared,
+        "--folder",
+        tmp_path / "out",
+        "--no-evaluate",
+        "--max_iterations",
+        "1",
+    ]
+    assert run(monkeypatch, *flags) == 0
+    folder = tmp_path / "out" / "runs" / "fair_seed4"
+    (folder / "progress.csv").write_text("some,thing\n1,2\n3\n")
+    assert run(monkeypatch, *flags, "--report") == 0
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "cannot be read (ValueError: progress.csv lacks" in report and "few_seed4" in report
+    (folder / "progress.csv").unlink()
+    (folder / "commands.json").write_text('{"iteration": 1, "classes": [{"name": "x"}]}')
+    assert run(monkeypatch, *flags, "--report") == 0
+    assert "cannot be read (TypeError" in (tmp_path / "out" / "report.md").read_text()
