@@ -126,13 +126,20 @@ def overlay(target: T, changes: dict[str, Any], path: str = "") -> T:
         elif isinstance(current, dict):
             if not isinstance(value, dict):
                 raise ValueError(f"{where} must be a mapping, not {value!r}")
-            value = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+            value = _tuples(value)
         else:
             value = _fit(value, hints.get(name), where)
         merged[name] = value
     if is_dict:
         return {**target, **merged}  # type: ignore[return-value, dict-item]
     return dataclasses.replace(target, **merged)  # type: ignore[type-var]
+
+
+def _tuples(value: Any) -> Any:
+    """Plain values with tuples where YAML makes lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

@@ -86,7 +86,7 @@ def report(run: Run, results: dict[str, Any], **measured: Any) -> str:
         "task": run.cfg.task,
         "checkpoint": run.checkpoint_path.name,
         "iteration": run.content["iteration"],
-        "train_time": run.content["train_time"],
+        "train_time": run.content.get("train_time"),
     }
     return json.dumps(content | measured | results, indent=1)
 
@@ -245,7 +245,7 @@ def open_flags(flags: RunFlags) -> Run:
     return run
 
 
-NEEDED = ("metadata", "policy", "iteration", "train_time")
+NEEDED = ("metadata", "policy", "iteration")
 """What every checkpoint holds."""
 
 
