@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +53,7 @@ class CountedEnv(LeggedEnv):
         self._steps = torch.zeros(self.num_envs, device=self.device)
         return super().reset(**kwargs)
 
-    def step(self, actions: Tensor):
+    def step(self, actions: Tensor | np.ndarray):
         """See `LeggedEnv.step`."""
         result = super().step(actions)
         _, rewards, terminated, truncated, _ = result

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LATER = ("first_age",)
+"""What older checkpoints lack: zeros."""
+
 
 class Buffers(dict[str, Tensor]):
     """Tensors by name. Each part of an environment makes its own, or puts in what it made by other means.
@@ -34,6 +37,9 @@ class Buffers(dict[str, Tensor]):
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
         """Write back what `state_dict` gave; ValueError where one is missing or has another shape."""
         for name, buffer in self.items():
+            if name in LATER and name not in saved:
+                buffer.zero_()
+                continue
             if name not in saved or saved[name].shape != buffer.shape:
                 raise ValueError(f"the saved environment's {name!r} does not fit this task or num_envs")
             buffer.copy_(saved[name])

@@ -221,6 +221,12 @@ class EnvConfig:
                 raise ValueError(f"env.rewards.{name}.params.sigma must be greater than 0, not {sigma}")
         if self.commands.curriculum and not self.rewards["tracking_lin_vel"].weight:
             raise ValueError("env.commands.curriculum needs the reward tracking_lin_vel, which has weight 0")
+        fastest = max(map(abs, self.commands.lin_vel_x))
+        if self.commands.curriculum and fastest > self.commands.max_lin_vel_x:
+            raise ValueError(
+                f"env.commands.max_lin_vel_x must be at least {fastest:g}, the fastest of env.commands.lin_vel_x, "
+                f"not {self.commands.max_lin_vel_x:g}"
+            )
         kinds = get_args(ActuatorKind)
         if self.actuator not in kinds:
             near = nearest(str(self.actuator), kinds)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def one_seed(seed: int | Sequence[int | None] | None) -> int | None:
+    """One seed of what vector environments are given: a number, one for each robot, or none."""
+    if not isinstance(seed, Sequence):
+        return seed
+    known = [each for each in seed if each is not None]
+    return int(np.random.SeedSequence(known).generate_state(1)[0]) if known else None
+
 
 Uniform = Callable[..., Tensor]
 """(bounds, *shape) -> random numbers [N, *shape], uniform in bounds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,9 +15,9 @@ from envs.buffers import Buffers
 from envs.commands import Commands
 from envs.config import EnvConfig
 from envs.course import Course
-from envs.draws import Draws, Uniform
+from envs.draws import Draws, Uniform, one_seed
 from envs.drives.actuators import Actuator, actuation
-from envs.observer import Observer
+from envs.observer import Observer, copied
 from envs.perception import Perception
 from envs.pushes import Pushes
 from envs.randomisation import Randomisation
@@ -42,8 +43,8 @@ class LeggedEnv(gym.vector.VectorEnv):
     `step` resets finished robots in the same step (`AutoresetMode.SAME_STEP`): the returned observation is
     the new episode's, `info["final_obs"]` holds the last one of the old (for robots that go on, it is the
     returned one but for a push and a new command). Observations are dicts: `policy` [N, O] and `critic`
-    [N, C], the same tensor unless `EnvConfig.own_critic`. All returned tensors are reused by the next step:
-    clone what must last. Every mutable tensor is in `state_dict()`.
+    [N, C], the same tensor unless `EnvConfig.own_critic`. Returned observations are reused by the next step
+    unless the environment is `lasting`, as gymnasium.make_vec makes it. Every mutable tensor is in `state_dict()`.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -58,6 +59,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         seed: int = 1,
         ground: Ground | None = None,
         terrain: Terrain | None = None,
+        lasting: bool = False,
     ):
         """Build the environment; call `reset` before `step`.
 
@@ -70,6 +72,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             seed: seed of everything random.
             ground: what the robots stand on instead of `cfg.terrain`.
             terrain: a map that is made already, instead of `cfg.terrain`.
+            lasting: observations are copies, which the next step leaves alone.
 
         Raises:
             ValueError: a value out of range, or an engine that does not fit.
@@ -80,8 +83,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         if ground is None:
             terrain = terrain or make_terrain(cfg.terrain)
             ground = terrain.ground if terrain else Plane()
-        self.cfg, self.ground = cfg, ground
-        self.num_envs = num_envs
+        self.cfg, self.ground, self.lasting, self.num_envs = cfg, ground, lasting, num_envs
+        self.autoreset_mode = AutoresetMode.SAME_STEP
         self.device = torch.device(device)
         prepare(self.device)
         self.engine, self.engine_choice = make_engine(
@@ -124,6 +127,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action = self.state.action
         self.command, self.heading_target = self.commands.command, self.commands.heading_target
         self.episode_length = buffers.make("episode_length", dtype=torch.int64)
+        self.first_age = buffers.make("first_age", dtype=torch.int64)
+        """Policy steps that each robot's episode was said to be old when it began, [N]."""
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
         start = self.num_actions + 2 + (1 if cfg.init.yaw else 0) + 6
@@ -162,15 +167,17 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     @torch.no_grad()
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Start a new episode for every robot; returns observations and info.
 
         Args:
             seed: restart the random generator from this seed, forget what the curriculum learned and draw the
                 differences between robots anew, so that all that follows is that of a new environment of this seed.
+                Of a list, which other vector environments take, one seed is made.
             options: unused.
         """
+        seed = one_seed(seed)
         if seed is not None:
             self.generator.manual_seed(seed)
             self._buffers.load_state_dict(self._initial)
@@ -179,6 +186,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         if self.cfg.init.random_first_episode:
             first = self._draws.uniform((0.0, float(self.max_episode_length)))
             self.episode_length.copy_(first.long())
+            self.first_age.copy_(self.episode_length)
         self.pushes.start(self.engine, self._draws.uniform)
         self.commands.draw(self._all, self._draws.uniform)
         self.perception.draw_holes(self.generator)
@@ -187,17 +195,22 @@ class LeggedEnv(gym.vector.VectorEnv):
         return self.get_observations(), {}
 
     @torch.no_grad()
-    def step(self, actions: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(
+        self, actions: Tensor | np.ndarray
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
         """Advance every robot by one policy step.
 
         Args:
-            actions: [N, A]; joint target = nominal angle + action_scale x action (see envs/drives/actuators.py).
+            actions: [N, A], a tensor or an array, for the drives (envs/drives/actuators.py).
 
         Returns:
             observations; rewards [N]; terminated, bool [N]; truncated, bool [N]; info with `final_obs` and
             `log`: name -> 0-d tensor: `Train/...` averages over all robots, `Episode/...` over those whose
-            episodes ended in this step (`Episode/finished` is their number).
+            episodes ended in this step (`Episode/finished` is their number); `_final_obs`, bool [N], says whose
+            `final_obs` it is, and gymnasium's `final_info` is empty.
         """
+        if not isinstance(actions, Tensor):
+            actions = torch.as_tensor(np.asarray(actions, np.float32), device=self.device)
         self.actuator.step(self.engine, self._aim(actions))
         self._draws.renew()
         self.perception.draw_holes(self.generator)
@@ -209,7 +222,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         if force is not None:
             self.engine.base_wrench[:, :2] = force
         self._look_around(done)
-        info = {"final_obs": dict(self._final_obs), "log": Figures(self._log_names, log)}
+        info: dict[str, Any] = {"_final_obs": done, "final_info": {}, "_final_info": done}
+        info |= {"final_obs": copied(self._final_obs, self.lasting), "log": Figures(self._log_names, log)}
         return self.get_observations(), rewards, terminated, truncated, info
 
     def set_commands(self, command: Tensor) -> dict[str, Tensor]:
@@ -217,9 +231,6 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.command.copy_(command)
         self.observer.observe(self._obs)
         return self.get_observations()
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Nothing to release beyond Python's own references."""
 
     def compile(self, backend: str = "inductor") -> None:
         """From now on let torch.compile make few kernels of what a step does around the physics.
@@ -340,7 +351,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         log.robots("Train/lin_vel_error", torch.where(bad, 0.0, lin_vel_error(state)))
         log.robots("Train/ang_vel_error", torch.where(bad, 0.0, ang_vel_error(state)))
         log.episodes("Episode/fall_rate", terminated.float())
-        log.episodes("Episode/length", self.episode_length.float())
+        log.episodes("Episode/length", (self.episode_length - self.first_age).float())
         log.count("Episode/non_finite", bad)
         log.count("Episode/finished", done)
         for name in self.randomisation.differing:
@@ -370,6 +381,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         state.clear(mask)
         self.episode_sums.masked_fill_(mask.unsqueeze(1), 0.0)
         self.episode_length.masked_fill_(mask, 0)
+        self.first_age.masked_fill_(mask, 0)
         return base_pos, base_quat, linear, angular, joint_pos, torch.zeros_like(joint_pos)
 
     def _reset_robots(self, mask: Tensor) -> None:
@@ -435,4 +447,4 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def get_observations(self) -> dict[str, Tensor]:
         """The observations last returned by `reset` or `step`."""
-        return dict(self._obs)
+        return copied(self._obs, self.lasting)

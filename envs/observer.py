@@ -99,3 +99,11 @@ class Observer:
             obs.clamp_(-clip, clip)
         # of the terms, and not of what was made of them: on a GPU that would be made twice
         return torch.stack([column.sum(1) for column in columns.values()]).sum(0)
+
+
+def copied(obs: dict[str, Tensor], deep: bool) -> dict[str, Tensor]:
+    """The same observations in another dictionary, or copies; one copy where policy and critic see the same."""
+    if not deep:
+        return dict(obs)
+    copies = {id(value): value.clone() for value in obs.values()}
+    return {name: copies[id(value)] for name, value in obs.items()}

@@ -48,6 +48,11 @@ class RslRlVecEnv(VecEnv):
         self._last_log: dict[str, Tensor] = {}
 
     @property
+    def unwrapped(self) -> LeggedEnv:
+        """The environment itself."""
+        return self.env
+
+    @property
     def episode_length_buf(self) -> Tensor:
         """Policy steps since each robot's reset, int64, [N]; assigning to it writes into the environment."""
         return self.env.episode_length

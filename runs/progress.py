@@ -19,6 +19,9 @@ from algorithms.distributed import ALONE, Ranks
 from envs.course import Course
 from viewers.terrain_map import draw_levels, draw_map
 
+COUNTS = ("Episode/finished", "Episode/non_finite")
+"""Figures of episodes that are known where none ended."""
+
 
 class ProgressLog:
     """Context manager; `write` is what `Trainer.train` reports to."""
@@ -30,6 +33,7 @@ class ProgressLog:
         self._names: list[str] = []
         self._keep_rows_until(start)
         self._began = time.perf_counter()
+        self._falls = math.nan  # last known
 
     def _keep_rows_until(self, iteration: int) -> None:
         if not self._path.exists():
@@ -70,7 +74,11 @@ class ProgressLog:
         self._file.close()
 
     def write(self, iteration: int, numbers: dict[str, float]) -> None:
-        """Record one iteration."""
+        """Record one iteration; where no episode ended, nothing is said of episodes."""
+        if numbers.get("Episode/finished") == 0.0:
+            unknown = [name for name in numbers if name.startswith("Episode/") and name not in COUNTS]
+            numbers = numbers | dict.fromkeys(unknown, math.nan)
+        self._falls = numbers.get("Episode/fall_rate", math.nan) if self._known(numbers) else self._falls
         if not self._names:
             self._names = ["iteration", *numbers]
             csv.writer(self._file).writerow(self._names)
@@ -78,12 +86,17 @@ class ProgressLog:
         csv.writer(self._file).writerow([_short(row.get(name, math.nan)) for name in self._names])
         self._file.flush()
         for name, value in numbers.items():
-            self._events.add_scalar(name, value, iteration)
+            if not math.isnan(value):
+                self._events.add_scalar(name, value, iteration)
         text = self._line(iteration, numbers)
         if self._bar:
             self._bar.update(self._task, completed=iteration, description=text)
         elif iteration % 10 == 0 or iteration in (self.start + 1, self.max_iterations):
             print(f"iteration {iteration}/{self.max_iterations}  {text}", flush=True)
+
+    @staticmethod
+    def _known(numbers: dict[str, float]) -> bool:
+        return not math.isnan(numbers.get("Episode/fall_rate", math.nan))
 
     def _line(self, iteration: int, numbers: dict[str, float]) -> str:
         done = iteration - self.start
@@ -94,7 +107,7 @@ class ProgressLog:
             f"{numbers['Perf/total_fps']:,.0f} steps/s  reward {numbers['Train/mean_reward']:.2f}  "
             f"length {numbers['Train/mean_episode_length']:.0f}  "
             f"velocity error {numbers.get('Train/lin_vel_error', math.nan):.3f} m/s  "
-            f"falls {100 * numbers.get('Episode/fall_rate', math.nan):.0f} %  {level}ETA {left / 60:.1f} min"
+            f"falls {100 * self._falls:.0f} %  {level}ETA {left / 60:.1f} min"
         )
 
 
@@ -140,4 +153,6 @@ class CurriculumLog:
 
 
 def _short(value: float) -> str:
+    if math.isnan(value):
+        return ""  # a gap
     return str(value) if isinstance(value, int) else f"{value:.6g}"

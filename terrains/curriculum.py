@@ -121,7 +121,10 @@ class CommandCurriculum:
     GOOD = 0.8
 
     def __init__(self, start: tuple[float, float], limit: float, interval: int, device: torch.device):
-        """Begin with the range `start`, never go beyond +-`limit`, m/s; look every `interval` policy steps."""
+        """Begin with the range `start`, never widen it beyond +-`limit`, m/s; look every `interval` policy steps.
+
+        Its fast end rises if it lies above 0, its slow end falls if it lies below: neither moves towards the other.
+        """
         self.limit, self.interval = limit, interval
         self.range = torch.tensor(start, device=device)
         """Slowest and fastest command, m/s, [2]."""
@@ -161,8 +164,10 @@ class CommandCurriculum:
         self._seen += new
         due = self._seen[0] >= self.interval * self._processes
         good = due & (self._seen[2] > self.GOOD * self._seen[1])
-        wider = self.range + torch.where(good, self.STEP, 0.0) * self.range.sign()
-        self.range.copy_(wider.clamp(-self.limit, self.limit))
+        step, (slowest, fastest) = torch.where(good, self.STEP, 0.0), self.range
+        slower = torch.minimum(slowest, (slowest - step * (slowest < 0.0)).clamp(min=-self.limit))
+        faster = torch.maximum(fastest, (fastest + step * (fastest > 0.0)).clamp(max=self.limit))
+        self.range.copy_(torch.stack((slower, faster)))
         self._seen.mul_(~due)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from terrains.ground import HeightField
-from terrains.shapes import SHAPES, make_tile
+from terrains.shapes import SHAPES, check_parameters, make_tile, parameters_of
 
 MOST_VERTICES = 100_000_000
 """Of a map: 0.4 GB of heights, 80 times the default map."""
@@ -77,6 +77,10 @@ class TerrainConfig:
         for name in ("border", "spacing", "slope_threshold"):
             if not 0.0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"terrain.{name} must not be negative, not {getattr(self, name)}")
+        for name in (self.shape, *self.proportions):
+            parameters_of(name)
+        for name, parameters in self.parameters.items():
+            check_parameters(name, parameters)
         side = self.tile_size / self.cell
         tiles = 1 if self.type == "tile" else self.levels * self.columns
         if self.type in ("tile", "tiles") and tiles * side**2 > MOST_VERTICES:

@@ -270,6 +270,26 @@ def waves(
     return 0.5 * amplitude * difficulty * wave * _blend(size, cell, platform, 0.5)
 
 
+def parameters_of(name: str) -> dict[str, Any]:
+    """Parameter of a shape -> its default; ValueError with the nearest names for a shape that does not exist."""
+    if name not in SHAPES:
+        raise ValueError(
+            f"unknown terrain shape {name!r}; choose from {', '.join(SHAPES)}.{nearest(name, list(SHAPES))}"
+        )
+    return {p.name: p.default for p in list(signature(SHAPES[name]).parameters.values())[4:]}
+
+
+def check_parameters(name: str, parameters: dict[str, Any]) -> None:
+    """ValueError with the nearest names for a shape or a parameter of it that does not exist."""
+    defaults = parameters_of(name)
+    for parameter in parameters:
+        if parameter not in defaults:
+            raise ValueError(
+                f"shape {name!r} has no parameter {parameter!r}; it has {', '.join(defaults) or 'none'}."
+                f"{nearest(parameter, list(defaults))}"
+            )
+
+
 def make_tile(
     name: str,
     difficulty: float,
@@ -284,21 +304,13 @@ def make_tile(
         ValueError: unknown shape or parameter, difficulty or sizes out of range, a platform that fills the tile, or
             a shape that returns anything but finite heights [n, n].
     """
-    if name not in SHAPES:
-        raise ValueError(
-            f"unknown terrain shape {name!r}; choose from {', '.join(SHAPES)}.{nearest(name, list(SHAPES))}"
-        )
+    defaults = parameters_of(name)
     if not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"difficulty must lie in 0 to 1, not {difficulty}")
     if size <= 0.0 or cell <= 0.0 or round(size / cell) < 2:
         raise ValueError(f"a tile of {size} m has no cells of {cell} m")
     parameters = parameters or {}
-    defaults = {p.name: p.default for p in list(signature(SHAPES[name]).parameters.values())[4:]}
-    for parameter in parameters:
-        if parameter not in defaults:
-            raise ValueError(
-                f"shape {name!r} has no parameter {parameter!r}; it has {', '.join(defaults) or 'none'}"
-            )
+    check_parameters(name, parameters)
     platform = (defaults | parameters).get("platform", 0.0)
     if platform >= size:
         raise ValueError(f"the platform of {platform} m fills the tile of {size} m")

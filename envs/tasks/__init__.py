@@ -113,7 +113,7 @@ def register_gymnasium_envs() -> None:
 
 
 def make_gymnasium_env(task: str, num_envs: int, recipe: str = "", **kwargs: Any) -> gym.vector.VectorEnv:
-    """A task's environment by name; keywords are those of `LeggedEnv`."""
+    """A task's environment by name, whose observations last; keywords are those of `LeggedEnv`."""
     from envs.legged_env import LeggedEnv
 
-    return LeggedEnv(get_task(task).recipe(recipe).env(), num_envs, **kwargs)
+    return LeggedEnv(get_task(task).recipe(recipe).env(), num_envs, **{"lasting": True} | kwargs)

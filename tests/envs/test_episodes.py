@@ -263,3 +263,18 @@ def test_a_runaway_robot_ends_its_episode_unrewarded() -> None:
     assert terminated.tolist() == mask.tolist() and reward[1] == 0.0
     assert info["log"]["Episode/non_finite"] == 1 and not info["final_obs"]["policy"][1].any()
     assert env.engine.base_lin_vel[1].norm() < 2.0
+
+
+def test_the_logged_length_leaves_out_the_age_that_an_episode_began_with() -> None:
+    cfg = calm()
+    cfg.init.random_first_episode = True
+    env = make(cfg, 64)
+    env.reset(seed=2)
+    assert env.episode_length.max() > 100
+    for k in range(1, 6):
+        got = snapshot(env.step(torch.zeros(64, 12)))
+        if got["Episode/finished"]:
+            assert got["Episode/length"] == k
+    overturn(env, 3)
+    got = snapshot(env.step(torch.zeros(64, 12)))
+    assert got["Episode/finished"] >= 1 and got["Episode/length"] <= 6

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
 import envs
 from envs import LeggedEnv, all_tasks, get_task
-from tests.envs.common import calm, make
+from tests.envs.common import calm, make, overturn
 
 
 def test_make_vec_steps() -> None:
@@ -68,3 +69,41 @@ def test_a_recipe_makes_a_new_configuration_each_time() -> None:
 def test_no_robots_is_refused() -> None:
     with pytest.raises(ValueError, match="num_envs must be at least 1, not 0"):
         LeggedEnv(calm(), 0)
+
+
+def test_observations_of_make_vec_last() -> None:
+    """Other people's learners store what they are given without a copy."""
+    env = gym.make_vec("Trot/AnymalCFlat-v0", num_envs=4, num_threads=1)
+    stored = [env.reset(seed=3)[0]["policy"]]
+    copies = [stored[0].clone()]
+    for _ in range(3):
+        obs, *_, info = env.step(torch.rand(4, 12))
+        stored += [obs["policy"], info["final_obs"]["policy"]]
+        copies += [value.clone() for value in stored[-2:]]
+    assert all(torch.equal(kept, copy) for kept, copy in zip(stored, copies, strict=True))
+    assert obs["policy"] is obs["critic"]
+    fast = make(calm(), 4)
+    first = fast.reset(seed=3)[0]["policy"]
+    assert fast.step(torch.zeros(4, 12))[0]["policy"] is first, "the trainer's way reuses them"
+
+
+def test_arrays_and_lists_of_seeds_are_taken() -> None:
+    one, two = (make(calm(), 4) for _ in range(2))
+    starts = [env.reset(seed=[1, 2, 3, 4])[0]["policy"].clone() for env in (one, two)]
+    assert torch.equal(*starts)
+    assert not torch.equal(one.reset(seed=[4, 3, 2, 1])[0]["policy"], starts[0])
+    two.reset(seed=[4, 3, 2, 1])
+    actions = np.random.default_rng(0).normal(size=(4, 12))
+    ours = one.step(actions)[0]["policy"].clone()
+    other = two.step(torch.tensor(actions, dtype=torch.float32))[0]["policy"]
+    assert torch.equal(ours, other)
+    one.reset(seed=[None] * 4)
+
+
+def test_info_has_the_keys_of_an_environment_that_resets_in_the_same_step() -> None:
+    env = make(calm(), 6)
+    assert getattr(env, "autoreset_mode") is AutoresetMode.SAME_STEP  # noqa: B009
+    overturn(env, 1, 4)
+    *_, terminated, truncated, info = env.step(torch.zeros(6, 12))
+    assert terminated.any() and torch.equal(info["_final_obs"], terminated | truncated)
+    assert info["final_info"] == {} and torch.equal(info["_final_info"], info["_final_obs"])

@@ -313,3 +313,22 @@ def test_a_strategy_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.undo()
     with pytest.raises(ValueError, match="unknown"):
         make("stairway")
+
+
+@pytest.mark.parametrize(
+    ("start", "ranges"),
+    [
+        ((0.3, 1.0), [(0.3, 1.5), (0.3, 2.0), (0.3, 2.0)]),
+        ((-1.0, -0.2), [(-1.5, -0.2), (-2.0, -0.2), (-2.0, -0.2)]),
+        ((-0.8, 1.0), [(-1.3, 1.5), (-1.8, 2.0), (-2.0, 2.0)]),
+        ((0.0, 0.5), [(0.0, 1.0), (0.0, 1.5), (0.0, 2.0)]),
+        ((-3.0, 3.0), [(-3.0, 3.0)] * 3),
+    ],
+)
+def test_ends_of_the_commands_range_never_approach(
+    start: tuple[float, float], ranges: list[tuple[float, float]]
+) -> None:
+    curriculum = CommandCurriculum(start, 2.0, 1, CPU)
+    for expected in ranges:
+        curriculum.update(torch.ones(3), torch.tensor([True, True, False]))
+        assert curriculum.range.tolist() == pytest.approx(expected)

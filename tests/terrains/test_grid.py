@@ -190,3 +190,17 @@ def test_all_maps_have_walls_unless_they_are_switched_off(tmp_path: Path) -> Non
         assert [terrain.ground.has_walls for terrain in made if terrain] == [False, True, False]
         standard = make_terrain(cfg)
         assert standard is not None and standard.ground.slope_threshold == 0.75
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"parameters": {"stairs_upp": {}}}, "unknown terrain shape 'stairs_upp'.*Did you mean stairs_up"),
+        ({"parameters": {"stairs_up": {"hight": 0.1}}}, "no parameter 'hight'.*Did you mean height"),
+        ({"proportions": {"stairs_upp": 1.0}}, "unknown terrain shape 'stairs_upp'"),
+        ({"shape": "stair"}, "unknown terrain shape 'stair'"),
+    ],
+)
+def test_misspelled_names_are_refused_before_anything_is_built(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        TerrainConfig(**change).validate()
