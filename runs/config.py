@@ -238,7 +238,10 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
         ValueError: unknown flags and bad values.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    task = _peek(args, "task") or "anymal_c_flat"
+    task = _peek(args, "task")
+    if task == "":
+        raise ValueError("--task is empty; leave it out for anymal_c_flat, or see --list")
+    task = task or "anymal_c_flat"
     default = default or default_config(task, _peek(args, "recipe") or _recipe_here(task, args))
     flags = parse_flags(default, args)
     if flags.sim_device or flags.rl_device:

@@ -34,7 +34,7 @@ class RunFlags:
     policy: str = ""
     """Name of a policy in policies/, instead of a run of your own."""
     load_run: str = ""
-    """Run folder (name or path), empty for the newest."""
+    """Run folder (name or path), empty or -1 for the newest: the last one at work."""
     checkpoint: int = -1
     """Iteration, -1 for the best by evaluation, or else the last."""
     log_dir: str = "logs"
@@ -133,10 +133,11 @@ def find_run(flags: RunFlags) -> Path:
     Raises:
         ValueError: none is there, or several; the sentence lists what is.
     """
-    logs, name, path = Path(flags.log_dir), flags.load_run, Path(flags.load_run)
+    logs, name = Path(flags.log_dir), "" if flags.load_run == "-1" else flags.load_run
+    path = Path(name)
     task = get_task(flags.task).name if flags.task else ""
     found = (logs / flags.experiment_name).glob("*") if flags.experiment_name else logs.glob("*/*")
-    runs = sorted((run for run in found if run.is_dir()), key=lambda run: run.name)
+    runs = sorted((run for run in found if run.is_dir()), key=_age)
     if not name:
         for run in reversed(runs):
             trained = checkpoint.available(run) and saved_value(run, "learner") != "rsl_rl"
@@ -163,6 +164,12 @@ def find_run(flags: RunFlags) -> Path:
             f"--load_run {name} could be {' or '.join(map(str, fitting))}; give one of these paths"
         )
     return fitting[0]
+
+
+def _age(run: Path) -> tuple[float, str]:
+    """When a run was last at work, whatever its folder is called now: its newest checkpoint; else its name."""
+    checkpoints = checkpoint.available(run).values()
+    return max((path.stat().st_mtime for path in checkpoints), default=0.0), run.name
 
 
 def saved_value(folder: Path, name: str) -> str:

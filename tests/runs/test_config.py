@@ -125,3 +125,13 @@ def test_what_no_simulation_can_do_is_refused(name: str, value: Any, sentence: s
         nested = {part: nested}
     with pytest.raises(ValueError, match=sentence):
         overlay(default_config("anymal_c_rough").env, nested).validate()
+
+
+@pytest.mark.parametrize("flags", [["--task", ""], ["--task="]])
+def test_an_empty_task_is_not_the_default(flags: list[str]) -> None:
+    with pytest.raises(ValueError, match="--task is empty"):
+        parse(flags)
+
+
+def test_the_newest_run_may_be_asked_for_as_elsewhere() -> None:
+    assert parse(["--load_run=-1"]).load_run == parse(["--load_run", "-1"]).load_run == "-1"

@@ -259,3 +259,15 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="damaged"):
             load_checkpoint(tmp_path / "model_1.pt", "go2_flat", "cpu")
         data[place] ^= 1
+
+
+def test_the_newest_run_is_the_last_at_work_whatever_it_is_called(logs: Path) -> None:
+    renamed = logs / "anymal_c_flat" / "zzz_best_run"
+    (logs / "anymal_c_flat" / "2030-01-01_00-00-00").rename(renamed)
+    os.utime(renamed / "model_4.pt", (1.0, 1.0))
+    newest = logs / "mine" / "2030-01-03_00-00-00"
+    os.utime(newest / "model_4.pt", (4e9, 4e9))
+    for name in ("", "-1"):
+        assert find_run(RunFlags(log_dir=str(logs), load_run=name)) == newest
+    os.utime(renamed / "model_4.pt", (5e9, 5e9))
+    assert find_run(RunFlags(log_dir=str(logs))) == renamed
