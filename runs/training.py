@@ -23,6 +23,7 @@ from runs import memory
 from runs.command import typed
 from runs.config import RunConfig
 from runs.folders import check_names
+from runs.health import Health
 from runs.progress import CurriculumLog, ProgressLog
 
 SELECTION = 10_000
@@ -154,6 +155,7 @@ def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -
         NonFiniteError: on the first process only; the others return 2.
     """
     ranks = trainer.ranks
+    health = Health(env, trainer.cfg.ppo.num_steps * env.num_envs * ranks.size, ranks.first)
     levels = CurriculumLog(folder, env.course, trainer.iteration, ranks) if env.course else None
     own_log = ProgressLog(folder, max_iterations, trainer.iteration) if ranks.first else nullcontext()
     with own_log as log:
@@ -161,8 +163,11 @@ def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -
         def report(iteration: int, numbers: dict[str, float]) -> None:
             if log:
                 log.write(iteration, numbers)
-            if levels and (iteration % LOOK_INTERVAL == 0 or iteration == max_iterations):
-                levels.write(iteration)
+            health.note(iteration, numbers)
+            if iteration % LOOK_INTERVAL == 0 or iteration == max_iterations:
+                health.look(iteration)
+                if levels:
+                    levels.write(iteration)
 
         try:
             stopped = trainer.train(max_iterations, report)
