@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -266,7 +266,7 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
 
 def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
     """A dataclass changed by its flags, and the rest of the line; ValueError with what tyro says of a bad value."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = _plain_switches(list(sys.argv[1:] if argv is None else argv), default)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -282,15 +282,43 @@ def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
     return config, unknown
 
 
-def _flags(value: Any, prefix: str = "-") -> list[str]:
-    """Every flag of a dataclass, with hyphens."""
+_YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
+
+
+def _plain_switches(args: list[str], default: Any) -> list[str]:
+    """`--switch True` and `--switch=0`, as others type them, as `--switch` and `--no-switch`."""
+    switches = {flag for flag, value in _values(default) if isinstance(value, bool)}
+    plain: list[str] = []
+    for arg in args:
+        flag, equals, word = arg.partition("=")
+        if equals and flag.replace("_", "-") in switches and word.lower() in (*_YES, *_NO):
+            plain.append(flag)
+        elif plain and plain[-1].replace("_", "-") in switches and arg.lower() in (*_YES, *_NO):
+            word = arg
+        else:
+            plain.append(arg)
+            continue
+        if word.lower() in _NO:
+            group, dot, name = plain[-1].removeprefix("--").rpartition(".")
+            plain[-1] = f"--{group}{dot}no-{name}"
+    return plain
+
+
+def _values(value: Any, prefix: str = "-") -> Iterator[tuple[str, Any]]:
+    """Every flag of a dataclass, with hyphens, and its value."""
     if dataclasses.is_dataclass(value):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        return [prefix]
+        yield prefix, value
+        return
     joint = "-" if prefix == "-" else "."
-    names = {name.lstrip(".").replace("_", "-"): item for name, item in value.items()}  # as tyro spells them
-    return [f for name, item in names.items() for f in _flags(item, f"{prefix}{joint}{name}")]
+    for name, item in value.items():  # as tyro spells them
+        yield from _values(item, f"{prefix}{joint}{name.lstrip('.').replace('_', '-')}")
+
+
+def _flags(value: Any) -> list[str]:
+    """Every flag of a dataclass, with hyphens."""
+    return [flag for flag, _ in _values(value)]
 
 
 def _recipe_here(task: str, args: list[str]) -> str:

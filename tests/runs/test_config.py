@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from runs import config
-from runs.config import default_config, load_config, overlay, parse, save_config, to_plain
+from runs.config import default_config, load_config, overlay, parse, parse_flags, save_config, to_plain
+from scripts import evaluate
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,14 @@ def test_an_empty_task_is_not_the_default(flags: list[str]) -> None:
 
 def test_the_newest_run_may_be_asked_for_as_elsewhere() -> None:
     assert parse(["--load_run=-1"]).load_run == parse(["--load_run", "-1"]).load_run == "-1"
+
+
+@pytest.mark.parametrize("word", ["True", "true", "1", "yes"])
+@pytest.mark.parametrize("spelled", ["--env.commands.curriculum {}", "--env.commands.curriculum={}"])
+def test_switches_take_the_words_that_others_type(word: str, spelled: str) -> None:
+    assert parse(spelled.format(word).split()).env.commands.curriculum is True
+    no = {"True": "False", "true": "false", "1": "0", "yes": "no"}[word]
+    assert parse(["--env.commands.curriculum", *spelled.format(no).split()]).env.commands.curriculum is False
+    assert parse(["--headless", no]).headless is False
+    assert parse(["--seed", "1", "--num_envs", "1"]).num_envs == 1, "numbers of other flags are theirs"
+    assert parse_flags(evaluate.Flags(), ["--push", no]).push is False
