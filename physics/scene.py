@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from physics.robot_check import check_robot
 from physics.walls import Parts, split
 from robots.config import RobotConfig, match, matching
 from terrains.ground import Ground, HeightField
@@ -43,12 +44,13 @@ def build_scene(
             without them a step has less to compute.
 
     Raises:
-        ValueError: the MJCF lacks something that the configuration names.
+        ValueError: MJCF and configuration do not fit; all that does not is listed.
     """
     spec = mujoco.MjSpec.from_file(str(robot.mjcf_path))
     # A published model may bring drives and sensors of its own; ours replace them.
     for element in [*spec.actuators, *spec.sensors, *spec.keys]:
         spec.delete(element)
+    check_robot(robot, spec)
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL

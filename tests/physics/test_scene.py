@@ -288,6 +288,28 @@ def test_a_pattern_that_matches_no_geom_is_named() -> None:
         build_scene(dataclasses.replace(ANYMAL_C, contact_groups=groups), Plane())
 
 
+def test_all_that_does_not_fit_is_listed_at_once() -> None:
+    feet = ("LF_FOOTT", *ANYMAL_C.feet[1:])
+    robot = dataclasses.replace(
+        ANYMAL_C,
+        feet=feet,
+        stiffness={".*HAA": 80.0},
+        effort_limit={".*": 0.0},
+        fatal_contacts=("bases",),
+    )
+    with pytest.raises(ValueError) as error:
+        build_scene(robot, Plane())
+    for part in (
+        "robot anymal_c: ",
+        "stiffness: no pattern of .*HAA matches 'LF_HFE'",
+        "effort_limit of LF_HAA is 0",
+        "foot 'LF_FOOTT' is no geom that touches the ground. Did you mean LF_FOOT",
+        "'bases' matches none of",
+    ):
+        assert part in str(error.value)
+    assert str(error.value).count(chr(10)) == 0
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     robot = dataclasses.replace(ANYMAL_C, mjcf=str(tmp_path / "nobody.xml"))
     with pytest.raises(ValueError, match="nobody.xml"):
