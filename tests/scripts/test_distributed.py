@@ -128,7 +128,8 @@ def test_parts_of_a_checkpoint_stay_together(tmp_path: Path) -> None:
     metadata = {"task": "anymal_c_flat"}
     for iteration in (3, 6):
         path = tmp_path / f"model_{iteration}.pt"
-        checkpoint.save(path, {"metadata": metadata, "ranks": 2, "iteration": iteration, "env": 0})
+        content = {"metadata": metadata, "policy": {}, "ranks": 2, "iteration": iteration, "env": 0}
+        checkpoint.save(path, content)
         checkpoint.save(checkpoint.part(path, 1), {"env": 1})
 
     def env(rank: int, size: int) -> int:
