@@ -67,6 +67,9 @@ class RunConfig:
     """Run folder (name or path) to resume; empty for the newest."""
     checkpoint: int = -1
     """Iteration to resume from, -1 for the last."""
+    init_from: str = ""
+    """Begin with the weights of a run (its folder or name) or of a policy in policies/, in a run of its own: rewards,
+    robot and terrain may be others as long as observations, actions and networks are as large."""
     check: bool = False
     """Build everything, run one rollout and one update, print memory and expected time, and stop."""
     learner: Literal["trot", "rsl_rl"] = "trot"

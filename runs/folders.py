@@ -282,6 +282,22 @@ def _readable(damaged: Path) -> str:
     return ""
 
 
+def initial_weights(cfg: RunConfig, env: LeggedEnv) -> dict[str, Any]:
+    """Weights that `init_from` names, the best by evaluation or else the last; ValueError if they do not fit."""
+    name = cfg.init_from
+    flags = RunFlags(load_run=name, log_dir=cfg.log_dir)
+    folder = POLICIES / name if name in shipped() else find_run(flags)
+    path = folder / BEST if (folder / BEST).is_file() else checkpoint_path(folder)
+    content = load_checkpoint(path, saved_value(folder, "task"), str(env.device))
+    weights = content.get("average") or content["policy"]
+    try:
+        make_policy(env, cfg.agent).load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"--init_from {name} does not fit this task and its networks ({reason})") from error
+    return weights
+
+
 def load_policy(run: Run, env: LeggedEnv) -> ActorCritic:
     """What a run made (the average, if it kept one), for inference; ValueError if it does not fit `env`."""
     policy = make_policy(env, run.cfg.agent)

@@ -45,6 +45,8 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
         raise ValueError(f"--learner rsl_rl trains in one process, not {processes}: leave torchrun out")
     if cfg.learner == "rsl_rl" and (cfg.graphs, cfg.compile) != ("auto", "auto"):
         raise ValueError("--learner rsl_rl launches operator by operator: leave --graphs and --compile out")
+    if cfg.learner == "rsl_rl" and cfg.init_from:
+        raise ValueError("--init_from is for --learner trot: rsl_rl's checkpoints are of another kind")
     if cfg.max_iterations < 1:
         raise ValueError(f"--max_iterations must be at least 1, not {cfg.max_iterations}")
     if cfg.num_threads < 0:
@@ -88,9 +90,13 @@ def make_trainer(
     evaluator: Evaluator | None,
     compiled: bool,
     ranks: Ranks,
+    weights: dict[str, Any] | None = None,
 ) -> Trainer:
-    """A trainer as the flags want it launched; see `Trainer`."""
+    """A trainer as the flags want it launched, with `weights` to begin with, if any; see `Trainer`."""
     trainer = Trainer(env, cfg.agent, folder, cfg.seed, metadata, evaluator, cfg.graphs != "off", ranks)
+    for policy in (trainer.policy, trainer.average):
+        if weights and policy:
+            policy.load_state_dict(weights)
     if compiled:
         env.compile()
         trainer.compile()

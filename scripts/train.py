@@ -27,7 +27,7 @@ from robots import ROBOTS
 from runs import memory
 from runs.command import command, set_threads
 from runs.config import parse, peek, save_config
-from runs.folders import checkpoint_path, create_run_folder, find_run, locked, shipped
+from runs.folders import checkpoint_path, create_run_folder, find_run, initial_weights, locked, shipped
 from runs.resume import (
     ResumeFlags,
     go_on,
@@ -87,6 +87,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     if cfg.check:
         return check(cfg, env, threads, device, compiled, ranks)
     with ranks.together():
+        weights = initial_weights(cfg, env) if cfg.init_from and not state else None
         if ranks.first and not folder:
             folder = create_run_folder(cfg)
             lock.enter_context(locked(folder))
@@ -95,7 +96,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         if not folder or not folder.is_dir():
             raise ValueError(f"--log_dir {cfg.log_dir} must be on a disk that all machines share")
         evaluator = make_evaluator(cfg, device, threads) if ranks.first else None
-    trainer = make_trainer(cfg, env, folder, metadata, evaluator, compiled, ranks)
+        trainer = make_trainer(cfg, env, folder, metadata, evaluator, compiled, ranks, weights)
     if state:
         with ranks.together():
             go_on(trainer, state, device, ranks)

@@ -250,3 +250,22 @@ def test_ctrl_c_before_training_is_one_word(tmp_path: Path) -> None:
         out, error = program.communicate(timeout=60)
         assert "Traceback" not in error.replace("Traceback", "", int(seconds < 0.5)), error
         assert program.returncode in (130, -signal.SIGINT, 0), out
+
+
+def test_a_run_may_begin_with_the_weights_of_another(trained: Path, tmp_path: Path) -> None:
+    source = next((trained / "anymal_c_flat").iterdir())
+    flags = [*SMALL, "--log_dir", str(tmp_path), "--env.rewards.torques.weight", "-1e-4"]
+    result = train(*flags, "--init_from", str(source))
+    assert result.returncode == 0, result.stderr
+    (folder,) = (tmp_path / "anymal_c_flat").iterdir()
+    begun = checkpoint.load(folder / "model_0.pt")
+    old = checkpoint.load(source / "model_2.pt")
+    weights = old["average"] or old["policy"]
+    assert all(torch.equal(value, weights[name]) for name, value in begun["policy"].items())
+    assert begun["iteration"] == 0 and load_config(folder / "config.yaml").init_from == str(source)
+    other = train(*flags, "--init_from", "anymal_c_flat", "--agent.policy.actor_hidden", "8", "8")
+    assert other.returncode == 2 and "does not fit this task and its networks" in other.stderr
+    assert other.stderr.count("\n") == 1
+    assert len(list((tmp_path / "anymal_c_flat").iterdir())) == 1, "what is refused leaves no run behind"
+    nobody = train(*flags, "--init_from", "nobody")
+    assert nobody.returncode == 2 and "no run 'nobody'" in nobody.stderr
