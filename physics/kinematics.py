@@ -5,6 +5,8 @@ MuJoCo's own body positions lag one substep behind the joint angles after a step
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import mujoco
 import numpy as np
 import torch
@@ -22,27 +24,61 @@ def quat_to_matrix(quat: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).view(-1, 3, 3)
 
 
-class FootKinematics:
-    """Forward kinematics of points at the ends of hinge chains of one length.
+@dataclass
+class _Hinge:
+    """A step of a chain: from a link's frame, by a constant transform, and a turn around an axis."""
 
-    With rotation R of a link, joint axis a (link frame) and angle q, the link turns by Rodrigues' formula
-    R (I + sin q [a]x + (1 - cos q) [a]x^2); the point's velocity is the sum of (axis x lever) dq/dt
+    joint: int
+    """Column of the angle; one past the last for a fixed link."""
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    turn: np.ndarray = field(default_factory=lambda: np.eye(3))
+    anchor: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    axis: np.ndarray = field(default_factory=lambda: np.array([0.0, 0.0, 1.0]))
+
+
+def _chain(model: mujoco.MjModel, body: int, base: int) -> list[_Hinge]:
+    """The steps from body `base` to `body`; ValueError for a joint that is no hinge."""
+    chain: list[_Hinge] = []
+    while body != base:
+        turn = np.zeros(9)
+        mujoco.mju_quat2Mat(turn, model.body_quat[body])
+        place = {"offset": model.body_pos[body], "turn": turn.reshape(3, 3)}
+        first = model.body_jntadr[body]
+        steps: list[_Hinge] = []
+        for joint in range(first, first + model.body_jntnum[body]):
+            if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE:
+                raise ValueError(
+                    f"joint {model.joint(joint).name!r} is no hinge, as all between base and feet must be"
+                )
+            turned = {"anchor": model.jnt_pos[joint], "axis": model.jnt_axis[joint]}
+            steps.append(_Hinge(model.jnt_qposadr[joint] - 7, **turned, **({} if steps else place)))
+        chain = (steps or [_Hinge(model.nq - 7, **place)]) + chain
+        body = model.body_parentid[body]
+    return chain
+
+
+class FootKinematics:
+    """Forward kinematics of points on chains of hinges, with fixed links and several hinges a link.
+
+    With rotation R of a link, joint axis a (link frame) and angle q from its reference, the link turns by Rodrigues'
+    formula R (I + sin q [a]x + (1 - cos q) [a]x^2); the point's velocity is the sum of (axis x lever) dq/dt
     (Featherstone, Rigid Body Dynamics Algorithms, 2008, section 2).
     """
 
     def __init__(self, model: mujoco.MjModel, geoms: tuple[str, ...], base: int, device: torch.device):
-        """Read the chains from body `base` to each geom; ValueError where a chain is not made of hinges."""
-        chains = [self._chain(model, model.geom(name).bodyid[0], base) for name in geoms]
-        if len({len(chain) for chain in chains}) != 1:
-            raise ValueError(f"feet {', '.join(geoms)} must hang on chains of equal length")
-        depth = len(chains[0])
-        self._joint = torch.tensor([[chain[k][0] for chain in chains] for k in range(depth)], device=device)
+        """Read the chains from body `base` to each geom; ValueError for a joint that is no hinge."""
+        chains = [_chain(model, model.geom(name).bodyid[0], base) for name in geoms]
+        depth = max(map(len, chains), default=0)
+        chains = [chain + [_Hinge(model.nq - 7)] * (depth - len(chain)) for chain in chains]
+        joints = [[chain[k].joint for chain in chains] for k in range(depth)]
+        self._joint = torch.tensor(joints, dtype=torch.int64, device=device).view(depth, len(geoms))
+        self._reference = torch.tensor(model.qpos0[7:], dtype=torch.float32, device=device)
 
-        def stack(index: int) -> Tensor:
-            data = np.array([[chain[k][index] for chain in chains] for k in range(depth)])
+        def stack(name: str) -> Tensor:
+            data = np.array([[getattr(chain[k], name) for chain in chains] for k in range(depth)])
             return torch.tensor(data, dtype=torch.float32, device=device)
 
-        self._offset, self._turn, self._anchor, axis = stack(1), stack(2), stack(3), stack(4)  # [K, F, ...]
+        self._offset, self._turn, self._anchor, axis = map(stack, ("offset", "turn", "anchor", "axis"))
         self._axis = axis.unsqueeze(-1)
         zero = torch.zeros_like(axis[..., 0])
         x, y, z = axis.unbind(-1)
@@ -51,27 +87,6 @@ class FootKinematics:
         self._point = torch.tensor(
             np.array([model.geom(name).pos for name in geoms]), dtype=torch.float32, device=device
         )
-
-    @staticmethod
-    def _chain(model: mujoco.MjModel, body: int, base: int) -> list[tuple]:
-        chain: list[tuple] = []
-        while body != base:
-            first, count = model.body_jntadr[body], model.body_jntnum[body]
-            if count != 1 or model.jnt_type[first] != mujoco.mjtJoint.mjJNT_HINGE:
-                raise ValueError(f"body {model.body(body).name!r} needs exactly one hinge joint")
-            turn = np.zeros(9)
-            mujoco.mju_quat2Mat(turn, model.body_quat[body])
-            chain.append(
-                (
-                    model.jnt_qposadr[first] - 7,
-                    model.body_pos[body],
-                    turn.reshape(3, 3),
-                    model.jnt_pos[first],
-                    model.jnt_axis[first],
-                )
-            )
-            body = model.body_parentid[body]
-        return chain[::-1]
 
     def __call__(
         self,
@@ -85,7 +100,9 @@ class FootKinematics:
         """Positions and velocities of the points, world frame, both [N, F, 3]; inputs as in `Engine`."""
         depth, num_feet = self._joint.shape
         num_envs = len(joint_pos)
-        angle, rate = joint_pos.T[self._joint], joint_vel.T[self._joint]  # [K, F, N]
+        still = torch.zeros_like(joint_pos[:, :1])  # of fixed links
+        angle = torch.cat((joint_pos - self._reference, still), 1).T[self._joint]  # [K, F, N]
+        rate = torch.cat((joint_vel, still), 1).T[self._joint]
         sin, versine = torch.sin(angle)[..., None, None], (1 - torch.cos(angle))[..., None, None]
         pos = torch.zeros(num_feet, num_envs, 3, device=joint_pos.device)
         rot = torch.eye(3, device=joint_pos.device).expand(num_feet, num_envs, 3, 3)

@@ -72,17 +72,50 @@ def test_velocity_is_the_rate_of_position() -> None:
     torch.testing.assert_close(at(0.0)[1], (ahead - behind) / step, rtol=1e-3, atol=2e-3)
 
 
-def test_chains_of_unequal_length_are_refused() -> None:
+def check(model: mujoco.MjModel, toes: tuple[str, ...], random: np.random.Generator) -> None:
+    """Positions and velocities of toes are MuJoCo's, in seven random states."""
+    feet, data = FootKinematics(model, toes, base=1, device=CPU), mujoco.MjData(model)
+    jacobian = np.zeros((3, model.nv))
+    for _ in range(7):
+        data.qpos, data.qvel = random.normal(size=model.nq), random.normal(size=model.nv)
+        data.qpos[3:7] /= np.linalg.norm(data.qpos[3:7])
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        q, v = (torch.tensor(x[None], dtype=torch.float32) for x in (data.qpos, data.qvel))
+        pos, vel = feet(q[:, :3], q[:, 3:7], v[:, :3], v[:, 3:6], q[:, 7:], v[:, 6:])
+        for f, toe in enumerate(toes):
+            mujoco.mj_jacGeom(model, data, jacobian, None, model.geom(toe).id)
+            np.testing.assert_allclose(pos[0, f], data.geom_xpos[model.geom(toe).id], atol=3e-5)
+            np.testing.assert_allclose(vel[0, f], jacobian @ data.qvel, rtol=2e-5, atol=2e-4)
+
+
+def test_chains_may_differ_in_length() -> None:
     random = np.random.default_rng(3)
-    model = creature(leg("a", 2, random), leg("b", 3, random))
-    with pytest.raises(ValueError, match="a_toe, b_toe must hang on chains of equal length"):
-        FootKinematics(model, ("a_toe", "b_toe"), base=1, device=CPU)
+    check(creature(leg("a", 2, random), leg("b", 4, random)), ("a_toe", "b_toe"), random)
 
 
-def test_a_link_without_a_hinge_is_named() -> None:
-    fixed = "<body name='stiff' pos='0 0 1'><geom name='toe' size='.1'/></body>"
-    with pytest.raises(ValueError, match="'stiff' needs exactly one hinge"):
-        FootKinematics(creature(fixed), ("toe",), base=1, device=CPU)
+def test_angles_count_from_their_reference_and_links_may_be_fixed_or_have_several_hinges() -> None:
+    """As on published models: joints with `ref`, feet on bodies without a joint, a hip of two hinges in one body."""
+    random = np.random.default_rng(4)
+    limb = """
+        <body name='{0}_hip' pos='.1 {1} 0' quat='.9 .1 .2 .3'>
+          <joint name='{0}_abduct' axis='1 0 0' ref='.3' pos='.01 .02 .03'/>
+          <joint name='{0}_flex' axis='0 1 .2' pos='0 .05 0'/><geom size='.1'/>
+          <body name='{0}_plate' pos='0 0 -.2' euler='20 30 0'><geom size='.05 .1 .1' euler='10 20 30' type='box'/>
+            <body name='{0}_shank' pos='0 .1 -.3'><joint name='{0}_knee' axis='0 1 0' ref='-0.8'/><geom size='.1'/>
+              <body name='{0}_foot' pos='.02 0 -.3' euler='0 40 0'>
+                <geom name='{0}_toe' size='.03' pos='.1 0 0'/></body>
+            </body></body></body>"""
+    model = creature(limb.format("a", 0.2), limb.format("b", -0.3), leg("c", 2, random))
+    check(model, ("b_toe", "c_toe", "a_toe"), random)
+
+
+def test_a_joint_that_is_no_hinge_is_named() -> None:
+    slide = (
+        "<body name='leg' pos='0 0 1'><joint name='piston' type='slide'/><geom name='toe' size='.1'/></body>"
+    )
+    with pytest.raises(ValueError, match="'piston' is no hinge"):
+        FootKinematics(creature(slide), ("toe",), base=1, device=CPU)
 
 
 def test_rotation_matrices() -> None:
