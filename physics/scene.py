@@ -64,6 +64,9 @@ def build_scene(
     else:
         for geom in [geom for geom in spec.geoms if not geom.contype and not geom.conaffinity]:
             spec.delete(geom)
+    for geom in spec.geoms:
+        if geom.contype:  # a robot's friction is the contact's, whatever the ground's is
+            geom.priority = max(geom.priority, 1)
     _add_ground(spec, ground, visuals)
     _add_actuators(spec, robot, actuation)
     _add_contact_sensors(spec, robot)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -239,3 +241,26 @@ def test_empty_mask_changes_nothing(engine_class) -> None:
     engine.set_params(only(engine), base_mass=torch.ones(2), friction=torch.ones(2), **nothing)
     after = memory(engine)
     assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_friction_acts_as_set_whatever_the_models_priorities(engine_class, tmp_path: Path) -> None:
+    """A published MJCF gives its geoms none, and MuJoCo would take the larger of theirs and the ground's 1.0."""
+    spec = mujoco.MjSpec.from_file(str(ANYMAL_C.mjcf_path))
+    for geom in spec.geoms:
+        geom.priority = 0
+    spec.compile()
+    (tmp_path / "plain.xml").write_text(spec.to_xml())
+    robot = dataclasses.replace(ANYMAL_C, mjcf=str(tmp_path / "plain.xml"))
+    engine = engine_class(robot, Plane(), 2, num_threads=1)
+    friction = torch.tensor([0.1, 0.4])
+    engine.set_params(everyone(engine), friction=friction)
+    place(engine, height=0.53)
+    for _ in range(75):
+        engine.step(stance(engine), 4)
+    velocity = torch.tensor([3.0, 0.0, 0.0]).repeat(2, 1)
+    engine.set_base_velocity(everyone(engine), velocity, torch.zeros(2, 3))
+    impulse = torch.zeros(2, 3)
+    for _ in range(20):
+        engine.step(stance(engine), 1)
+        impulse += engine.timestep * engine.contact_force.sum(1)
+    torch.testing.assert_close(-impulse[:, 0] / impulse[:, 2], friction, rtol=0.02, atol=0)
