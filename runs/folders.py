@@ -248,7 +248,7 @@ def open_flags(flags: RunFlags) -> Run:
         folder = str(POLICIES / flags.policy)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
     choose_device(flags.device)  # refuses what there is not, also where the command does without
-    run.cfg.device = flags.device
+    run.cfg.device, run.cfg.log_dir = flags.device, flags.log_dir
     return run
 
 

@@ -229,6 +229,8 @@ def test_what_is_made_of_a_shipped_policy_lies_in_the_logs(
     monkeypatch.chdir(tmp_path)
     run = open_flags(RunFlags(policy="go2_flat"))
     assert run.output.resolve() == tmp_path / "logs" / "policies" / "go2_flat" and run.output.is_dir()
+    there = open_flags(RunFlags(policy="go2_flat", log_dir="elsewhere"))
+    assert there.output.resolve() == tmp_path / "elsewhere" / "policies" / "go2_flat"
     own = Run(tmp_path, run.cfg, run.checkpoint_path, run.content)
     assert own.output == tmp_path
 
