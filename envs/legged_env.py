@@ -126,9 +126,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.default_joint_pos, self.effort_limits = self.state.default_joint_pos, self.state.effort_limits
         self.action = self.state.action
         self.command, self.heading_target = self.commands.command, self.commands.heading_target
-        self.episode_length = buffers.make("episode_length", dtype=torch.int64)
-        self.first_age = buffers.make("first_age", dtype=torch.int64)
-        """Policy steps that each robot's episode was said to be old when it began, [N]."""
+        self.episode_length, self.first_age = self.state.episode_length, self.state.first_age
         self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
         start = self.num_actions + 2 + (1 if cfg.init.yaw else 0) + 6

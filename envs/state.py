@@ -95,6 +95,15 @@ class RobotState:
     """Mass added to the base, kg, [N]."""
     terminated: Tensor
     """Robot fell in this step, bool, [N]."""
+    episode_length: Tensor
+    """Age of each robot's episode, policy steps, int64, [N]; the first episodes begin at random ages."""
+    first_age: Tensor
+    """The age that it began with, [N]."""
+
+    @property
+    def time(self) -> Tensor:
+        """Time since each robot's episode really began, s, [N]: of a gait's phase, say."""
+        return (self.episode_length - self.first_age) * self.step_dt
 
     def refresh(self, engine: Engine) -> None:
         """Quantities that several terms need, after the physics of a policy step."""
@@ -187,4 +196,6 @@ def make_state(
         friction=randomised["friction"],
         added_base_mass=randomised["added_base_mass"],
         terminated=torch.zeros(engine.num_envs, dtype=torch.bool, device=engine.device),
+        episode_length=buffers.make("episode_length", dtype=torch.int64),
+        first_age=buffers.make("first_age", dtype=torch.int64),
     )

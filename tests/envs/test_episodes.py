@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from envs import LeggedEnv
-from envs.config import EnvConfig
+from envs.config import EnvConfig, ObservationTerm, RewardTerm
+from envs.state import RobotState
 from tests.envs.common import (
     calm,
     expected_obs,
@@ -278,3 +279,28 @@ def test_the_logged_length_leaves_out_the_age_that_an_episode_began_with() -> No
     overturn(env, 3)
     got = snapshot(env.step(torch.zeros(64, 12)))
     assert got["Episode/finished"] >= 1 and got["Episode/length"] <= 6
+
+
+def test_terms_may_look_at_the_time_since_the_episode_began() -> None:
+    cfg = calm()
+    cfg.init.random_first_episode = True
+    seen: list[torch.Tensor] = []
+
+    def clock(state: RobotState) -> torch.Tensor:
+        seen.append(state.time.clone())
+        return torch.sin(2.0 * torch.pi * state.time)
+
+    cfg.rewards = cfg.rewards | {"clock": RewardTerm(clock, 1.0)}
+    cfg.observations = cfg.observations | {
+        "phase": ObservationTerm(lambda state: state.time.unsqueeze(1), (1.0,), 0.0, "scalar")
+    }
+    env = make(cfg, 4)
+    obs, _ = env.reset(seed=1)
+    assert not obs["policy"][:, -1].any() and env.episode_length.max() > 0
+    for k in range(1, 4):
+        if k == 3:
+            overturn(env, 2)
+        obs, _, terminated, *_ = env.step(torch.zeros(4, 12))
+        assert seen[-1].tolist() == pytest.approx([k * env.step_dt] * 4)
+    expected = torch.where(terminated, 0.0, 3 * env.step_dt)
+    assert terminated[2] and torch.allclose(obs["policy"][:, -1], expected)

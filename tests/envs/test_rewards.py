@@ -67,6 +67,8 @@ def random_state(seed: int = 0) -> RobotState:
         friction=torch.rand(N, generator=random),
         added_base_mass=normal(),
         terminated=chance(),
+        episode_length=torch.zeros(N, dtype=torch.int64),
+        first_age=torch.zeros(N, dtype=torch.int64),
         previous_joint_vel=normal(A),
         feet_down=chance(F),
     )
