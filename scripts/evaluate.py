@@ -11,7 +11,6 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,18 +29,7 @@ from runs.command import check_output, command, set_threads
 from runs.config import parse_flags
 from runs.folders import Run, RunFlags, load_policy, open_flags, report
 from viewers.bars import plot_evaluation, plot_success
-from viewers.tables import print_commands, print_evaluation, print_success
-
-SHOWN = (
-    "lin_vel_error",
-    "ang_vel_error",
-    "falls",
-    "cost_of_transport",
-    "foot_slip",
-    "air_time",
-    "collisions",
-)
-"""Figures of the last line, beside the mean duty factor and those of pushed robots."""
+from viewers.tables import evaluation_line, print_commands, print_evaluation, print_success, success_line
 
 
 @dataclass
@@ -100,8 +88,7 @@ def main() -> int:
         picture = save(run, flags, "terrain", {"cells": [asdict(cell) for cell in cells]})
         plot_success(cells, picture, f"{run.cfg.task}, {run.folder.name}")
         print(f"picture: {picture}")
-        means = {name: [cell.success for cell in cells if cell.shape == name] for name in flags.shapes}
-        print(" ".join(f"{name}={sum(values) / len(values):.3f}" for name, values in means.items()))
+        print(success_line(cells))
     if flags.commands:
         classes = command_test(run.cfg.env, act, flags.robots, flags.seed, **where)
         print_commands(classes, title)
@@ -110,18 +97,13 @@ def main() -> int:
     if flags.terrain or flags.commands:
         return 0
     results = {"nominal": measure(run, flags, threads, push=False)}
-    if flags.push:
-        results["pushed"] = measure(run, flags, threads, push=True)
+    results |= {"pushed": measure(run, flags, threads, push=True)} if flags.push else {}
     print_evaluation(results, title)
     figures = {name: asdict(result) for name, result in results.items()}
     picture = save(run, flags, "evaluation", figures)
     plot_evaluation(figures, picture)
     print(f"picture: {picture}")
-    line = {name: figures["nominal"][name] for name in SHOWN}
-    line["duty_factor"] = mean(figures["nominal"]["duty_factor"])
-    if flags.push:
-        line |= {f"pushed_{name}": figures["pushed"][name] for name in ("falls", "lin_vel_error")}
-    print(" ".join(f"{name}={value:.4f}" for name, value in line.items()))
+    print(evaluation_line(results))
     return 0
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,10 @@ def shape_course(shape: str, difficulty: float, facts: dict[str, Any], seed: int
     """
     from terrains.shapes import make_tile
 
-    size, cell = facts["tile_size"], facts["cell"]
+    size, cell, parameters = facts["tile_size"], facts["cell"], facts["parameters"].get(shape)
     tiles = [
         # the last of the key tells these tiles from any that were trained on
-        make_tile(
-            shape,
-            difficulty,
-            size,
-            cell,
-            np.random.default_rng((seed, 0, i, 2)),
-            facts["parameters"].get(shape),
-        )
+        make_tile(shape, difficulty, size, cell, np.random.default_rng((seed, 0, i, 2)), parameters)
         for i in range(TILES)
     ]
     return lay_out(tiles, cell)
@@ -123,26 +116,19 @@ def write_report(
 
 def main(argv: list[str] | None = None) -> int:
     """Drive and measure; the last line printed is `key=value` figures. Returns the exit status."""
-    with ExitStack() as stack:
-        return run(argv, stack)
-
-
-def run(argv: list[str] | None, stack: ExitStack) -> int:
-    """The same, with temporary folders in `stack`."""
     try:
         flags = parse(argv, __doc__)
-        flags.policy = stack.enter_context(exported(flags.policy))
-        facts, _ = load_policy(flags.policy)
-        mjcf = flags.model or ROBOTS / facts["mjcf"]
-        course = make_course(flags, facts)
-        robot = Robot(facts, mjcf)  # says what is missing before any process starts
-        size = flags.episodes, flags.seconds, flags.seed, flags.threads
-        if course is None:
-            found = figures(drive_all(flags.policy, mjcf, *size), robot.dt, robot.weight)
-        else:
-            found = walk_figures(
-                walk_all(flags.policy, mjcf, course, contact_time(flags, facts), *size), robot.weight
-            )
+        with exported(flags.policy) as folder:
+            facts, _ = load_policy(folder)
+            mjcf = flags.model or ROBOTS / facts["mjcf"]
+            course = make_course(flags, facts)
+            robot = Robot(facts, mjcf)  # says what is missing before any process starts
+            size = flags.episodes, flags.seconds, flags.seed, flags.threads
+            if course is None:
+                found = figures(drive_all(folder, mjcf, *size), robot.dt, robot.weight)
+            else:
+                walks = walk_all(folder, mjcf, course, contact_time(flags, facts), *size)
+                found = walk_figures(walks, robot.weight)
         if flags.json:
             write_report(flags, facts, mjcf, found)
     except (ValueError, OSError) as error:
@@ -150,11 +136,9 @@ def run(argv: list[str] | None, stack: ExitStack) -> int:
         return 2
     print(f"{flags.episodes} episodes of {flags.seconds:g} s, {mjcf.name}, MuJoCo {mujoco.__version__}")
     if course is not None:
-        heights = course.field.heights
-        print(
-            f"{flags.ground} from {heights.min():.3g} to {heights.max():.3g} m; "
-            f"further than {DISTANCE:g} m at {SPEED:g} m/s?"
-        )
+        low, high = course.field.heights.min(), course.field.heights.max()
+        asked = f"further than {DISTANCE:g} m at {SPEED:g} m/s?"
+        print(f"{flags.ground} from {low:.3g} to {high:.3g} m; {asked}")
     print_table(found)
     short = ("success", "lin_vel_error", "ang_vel_error", "falls", "cost_of_transport")
     print(" ".join(f"{name}={found[name].value:.4f}" for name in short if name in found))

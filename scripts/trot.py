@@ -6,7 +6,6 @@ For a shell that completes them: `trot completion bash > ~/.local/share/bash-com
 from __future__ import annotations
 
 import ast
-import difflib
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -40,8 +39,9 @@ def main() -> int:
         print("\n".join(f"  {command:20} {what}" for command, what in known.items()))
         return 0
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        near = f" Did you mean {' or '.join(close)}?" if close else ""
+        from robots.config import nearest
+
+        near = nearest(name, list(known))
         print(f"trot: unknown command {name!r}; choose from {', '.join(known)}.{near}", file=sys.stderr)
         return 2
     if name == "completion":
@@ -51,8 +51,9 @@ def main() -> int:
     sys.argv = [f"trot {name}", *args]
     # the command first: it says how torch's threads wait before torch is imported
     chosen = import_module(f"scripts.{'train' if name == 'list' else name.replace('-', '_')}")
-    import_module("runs.command").command(chosen.main)
-    return 0
+    if "command" in vars(chosen):
+        chosen.command(chosen.main)
+    return chosen.main()  # sim2sim answers for itself, so that it starts without torch
 
 
 def print_completion(args: list[str], known: dict[str, str]) -> int:

@@ -1,6 +1,8 @@
-"""Figures of policies as tables on the terminal."""
+"""Figures of policies on the terminal: tables, and lines of `key=value`."""
 
 from __future__ import annotations
+
+from statistics import mean
 
 from rich.console import Console
 from rich.table import Table
@@ -8,6 +10,17 @@ from rich.table import Table
 from evaluation.commands import COMMANDS, CommandResult
 from evaluation.terrain import AXES, Cell
 from evaluation.walking import Evaluation
+
+SHOWN = (
+    "lin_vel_error",
+    "ang_vel_error",
+    "falls",
+    "cost_of_transport",
+    "foot_slip",
+    "air_time",
+    "collisions",
+)
+"""Figures of an evaluation's line, beside the mean duty factor and those of pushed robots."""
 
 
 def print_evaluation(results: dict[str, Evaluation], title: str) -> None:
@@ -42,6 +55,15 @@ def _cell(value: float | list[float], scale: float, digits: int) -> str:
     return " ".join(f"{scale * v:.{digits}f}" for v in values)
 
 
+def evaluation_line(results: dict[str, Evaluation]) -> str:
+    """The figures that matter most, as `key=value`, of conditions `nominal` and, if it was measured, `pushed`."""
+    line = {name: getattr(results["nominal"], name) for name in SHOWN}
+    line["duty_factor"] = mean(results["nominal"].duty_factor)
+    if "pushed" in results:
+        line |= {f"pushed_{name}": getattr(results["pushed"], name) for name in ("falls", "lin_vel_error")}
+    return " ".join(f"{name}={value:.4f}" for name, value in line.items())
+
+
 def print_success(cells: list[Cell], title: str) -> None:
     """Print the success test."""
     table = Table(title=f"success, %: {title}")
@@ -55,6 +77,14 @@ def print_success(cells: list[Cell], title: str) -> None:
         table.add_row(name, f"{cell.value:g}", *shares, f"{cell.time:.1f}")
         before = cell.shape
     Console().print(table)
+
+
+def success_line(cells: list[Cell]) -> str:
+    """Mean success on each kind of terrain, as `key=value`."""
+    means: dict[str, list[float]] = {}
+    for cell in cells:
+        means.setdefault(cell.shape, []).append(cell.success)
+    return " ".join(f"{name}={sum(values) / len(values):.3f}" for name, values in means.items())
 
 
 def print_commands(results: list[CommandResult], title: str) -> None:
