@@ -255,3 +255,15 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     fewer.rewards.pop("torques")
     with pytest.raises(ValueError, match="'episode_sums' does not fit"):
         restored(state, fewer)
+
+
+def test_a_checkpoint_from_before_a_buffer_existed_can_be_loaded() -> None:
+    env = make(lively(), 4)
+    env.reset(seed=1)
+    state = env.state_dict()
+    assert state["buffers"].pop("first_age").any()
+    env.load_state_dict(state)
+    assert not env.first_age.any()
+    state["buffers"].pop("feet_air_time")
+    with pytest.raises(ValueError, match="'feet_air_time' does not fit"):
+        env.load_state_dict(state)
