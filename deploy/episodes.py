@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -171,6 +171,11 @@ def _spread(
     # spawn: a forked copy of onnxruntime's or MuJoCo's threads may hang
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         columns = zip(*((rows[part], [seeds[i] for i in part]) for part in parts), strict=True)
-        records = list(pool.map(run, *columns))
+        try:
+            records = list(pool.map(run, *columns))
+        except KeyboardInterrupt:  # or the pool would drive to the end all that has begun
+            for process in active_children():
+                process.terminate()
+            raise
     joined = {name: np.concatenate([getattr(each, name) for each in records]) for name in vars(records[0])}
     return type(records[0])(**joined)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runs.interrupt  # noqa: F401 # isort: skip
 
 from evaluation.terrain import check_shapes
-from runs.command import command
+from runs.command import command, typed
 from runs.config import parse_flags
 from studies.report import write_report
 from studies.running import Flags, run_all, train_command
@@ -39,7 +39,8 @@ def main() -> int:
     if outcome == 130:
         print("stopped; the same command goes on from here")
         return outcome
-    print(f"report: {write_report(experiment, runs, folder, shlex.join(['python', *sys.argv]))}")
+    asked = f"{typed('experiment')} {shlex.join(sys.argv[1:])}"
+    print(f"report: {write_report(experiment, runs, folder, asked)}")
     return outcome
 
 

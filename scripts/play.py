@@ -101,7 +101,7 @@ def main() -> int:
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
         print(f"plots  {path}", flush=True)
     if flags.export:
-        print(f"export {export_run(run, env, run.folder / 'exported')}", flush=True)
+        print(f"export {export_run(run, env, run.output / 'exported')}", flush=True)
     lin_error, ang_error = recording.tracking_error()
     print(f"lin_vel_error={lin_error:.4f} ang_vel_error={ang_error:.4f} falls={recording.fell.sum()}")
     return 0
