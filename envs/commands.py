@@ -61,4 +61,4 @@ class Commands:
         if self.cfg.heading:
             error = self.heading_target - yaw_of(base_quat)
             error = torch.atan2(torch.sin(error), torch.cos(error))
-            self.command[:, 2] = (self.cfg.heading_gain * error).clamp(-1.0, 1.0)
+            self.command[:, 2] = (self.cfg.heading_gain * error).clamp(*self.cfg.ang_vel_yaw)

@@ -96,15 +96,18 @@ class CommandConfig:
     lin_vel_y: tuple[float, float] = (-1.0, 1.0)
     """Sideways velocity, m/s."""
     ang_vel_yaw: tuple[float, float] = (-1.5, 1.5)
-    """Yaw rate, rad/s."""
+    """Yaw rate, rad/s; with `heading`, its limits."""
     resampling_time: float = 4.0
     """Time between new commands, s."""
     min_speed: float = 0.2
     """Horizontal commands slower than this become zero, m/s."""
     heading: bool = False
-    """Command a heading in +-pi instead; yaw rate = clip(heading_gain x error, +-1)."""
+    """Command a heading in +-pi instead; yaw rate = heading_gain x error, kept within `ang_vel_yaw`."""
     heading_gain: float = 0.5
     """Yaw rate per heading error, 1/s."""
+    judge_next_heading: bool = False
+    """heading: judge a step by the yaw rate that follows it, as the published code does, instead of by the one that
+    the policy acted on."""
     curriculum: bool = False
     """Widen `lin_vel_x` whenever robots follow it well."""
     max_lin_vel_x: float = 2.0

@@ -268,12 +268,18 @@ class LeggedEnv(gym.vector.VectorEnv):
         state, observer, uniform = self.state, self.observer, self._draws.shares()
         self.episode_length += 1
         state.refresh(self.engine)
-        self.commands.follow_heading(self.engine.base_quat)
+        if self.cfg.commands.judge_next_heading:
+            self.commands.follow_heading(self.engine.base_quat)
         self.perception.look(self.engine, self._all)
         fatal = state.contact_force[:, state.fatal].square().sum(-1)
         state.terminated.copy_((fatal > self.cfg.fatal_contact_force**2).any(1))
 
         rewards, terms = self._rewards()
+        errors = lin_vel_error(state), ang_vel_error(state)
+        if self.course:
+            self.course.track(state)
+        if not self.cfg.commands.judge_next_heading:
+            self.commands.follow_heading(self.engine.base_quat)
         # Physics that stopped being finite, or plausible, ends the episode; nothing of it reaches the learner.
         sums = observer.observe(self._final_obs) + rewards
         bad = self.engine.bad | ~torch.isfinite(sums) | (state.base_lin_vel.square().sum(1) > RUNAWAY**2)
@@ -286,11 +292,10 @@ class LeggedEnv(gym.vector.VectorEnv):
         truncated = (self.episode_length >= self.max_episode_length) & ~terminated
         left = None
         if self.course:
-            self.course.track(state)
             left = self.course.has_left(state.base_pos) & ~terminated
             truncated = truncated | left
         done = terminated | truncated
-        log = self._log(done, terminated, bad)
+        log = self._log(done, terminated, bad, errors)
         if self.course and left is not None:
             succeeded = self.course.finish(done, terminated, left, state, uniform((0.0, 1.0)))
             self.course.log(log, succeeded, left)
@@ -342,12 +347,14 @@ class LeggedEnv(gym.vector.VectorEnv):
             total = total.clamp(min=0.0)
         return total + after_clip, terms
 
-    def _log(self, done: Tensor, terminated: Tensor, bad: Tensor) -> StepLog:
-        state, log = self.state, StepLog(done)
+    def _log(
+        self, done: Tensor, terminated: Tensor, bad: Tensor, errors: tuple[Tensor, Tensor]
+    ) -> StepLog:
+        log = StepLog(done)
         for i, name in enumerate(self.reward_terms):
             log.episodes(f"Episode/rew_{name}", self.episode_sums[:, i] / self.cfg.episode_length)
-        log.robots("Train/lin_vel_error", torch.where(bad, 0.0, lin_vel_error(state)))
-        log.robots("Train/ang_vel_error", torch.where(bad, 0.0, ang_vel_error(state)))
+        log.robots("Train/lin_vel_error", torch.where(bad, 0.0, errors[0]))
+        log.robots("Train/ang_vel_error", torch.where(bad, 0.0, errors[1]))
         log.episodes("Episode/fall_rate", terminated.float())
         log.episodes("Episode/length", (self.episode_length - self.first_age).float())
         log.count("Episode/non_finite", bad)

@@ -165,6 +165,7 @@ def success_test(
     cfg = evaluation_config(copy.deepcopy(cfg), SECONDS)
     cfg.curriculum.strategy = "fixed"
     cfg.commands.heading = True
+    cfg.commands.ang_vel_yaw = (-1.0, 1.0)
     cfg.init.yaw = math.pi
     cfg.init.base_position = 0.25
     terrain = make_map(cfg.terrain, shapes, tiles, seed)

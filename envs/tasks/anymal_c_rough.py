@@ -14,7 +14,9 @@ from envs.tasks import Recipe, Task, anymal_c_flat, for_gpu
 
 def reference() -> EnvConfig:
     """The task with the published values."""
-    return on_rough_ground(anymal_c_flat.reference())
+    cfg = on_rough_ground(anymal_c_flat.reference())
+    cfg.commands.judge_next_heading = True
+    return cfg
 
 
 def on_rough_ground(cfg: EnvConfig) -> EnvConfig:
@@ -23,6 +25,7 @@ def on_rough_ground(cfg: EnvConfig) -> EnvConfig:
     cfg.curriculum.strategy = "game"
     cfg.observations["height_scan"] = ObservationTerm(obs.height_scan, (5.0,), 0.1, "scan")
     cfg.commands.heading = True
+    cfg.commands.ang_vel_yaw = (-1.0, 1.0)
     cfg.commands.resampling_time = 10.0
     for name, weight in {"orientation": 0.0, "torques": -1e-5, "feet_air_time": 1.0}.items():
         cfg.rewards[name].weight = weight

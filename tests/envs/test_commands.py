@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from envs import get_task
 from tests.envs.common import calm, make, overturn
 
 
@@ -79,6 +80,7 @@ def test_first_commands_are_replaced_at_different_times() -> None:
 def test_yaw_rate_follows_a_heading() -> None:
     cfg = calm()
     cfg.commands.heading, cfg.commands.heading_gain = True, 0.7
+    cfg.commands.ang_vel_yaw = (-1.0, 1.0)
     cfg.commands.resampling_time = 0.2
     cfg.init.base_velocity = 2.0
     env = make(cfg, 32)
@@ -97,6 +99,49 @@ def test_yaw_rate_follows_a_heading() -> None:
         due = (env.episode_length % 10 == 0).numpy()
         np.testing.assert_array_equal((env.heading_target != before).numpy(), due)
     assert clipped and wrapped
+
+
+@pytest.mark.parametrize("limits", [(-0.3, 0.3), (-0.2, 0.7), (-1.5, 1.5)])
+def test_yaw_rates_of_a_heading_keep_to_their_limits(limits: tuple[float, float]) -> None:
+    cfg = calm()
+    cfg.commands.heading, cfg.commands.heading_gain, cfg.commands.ang_vel_yaw = True, 1.0, limits
+    env = make(cfg, 64)
+    env.reset()
+    for _ in range(3):
+        yaw_rate = env.command[:, 2]
+        assert (yaw_rate.min().item(), yaw_rate.max().item()) == pytest.approx(limits)
+        env.step(torch.zeros(64, 12))
+
+
+@pytest.mark.parametrize("next_heading", [False, True])
+def test_a_step_is_judged_by_the_yaw_rate_that_the_policy_saw_or_as_published(next_heading: bool) -> None:
+    cfg = calm()
+    cfg.commands.heading, cfg.commands.judge_next_heading = True, next_heading
+    cfg.commands.heading_gain = 5.0  # so that the two differ
+    cfg.commands.ang_vel_yaw = (-9.0, 9.0)
+    for name, term in cfg.rewards.items():
+        term.weight = float(name == "tracking_ang_vel")
+    cfg.init.base_velocity = 2.0
+    env = make(cfg, 32)
+    env.reset()
+    env.step(torch.zeros(32, 12))
+    for _ in range(5):
+        seen = env.command[:, 2].clone()
+        obs, reward, _, _, info = env.step(torch.zeros(32, 12))
+        assert not info["_final_obs"].any()
+        judged = env.command[:, 2] if next_heading else seen
+        error = judged - env.state.base_ang_vel[:, 2]
+        assert (env.command[:, 2] - seen).abs().max() > 0.1
+        torch.testing.assert_close(reward, torch.exp(-error.square() / 0.25) * env.step_dt)
+        assert info["log"]["Train/ang_vel_error"] == pytest.approx(error.abs().mean().item(), rel=1e-5)
+        torch.testing.assert_close(obs["policy"][:, 11], env.command[:, 2] * 0.25)
+
+
+def test_the_reference_judges_as_published_and_the_default_recipe_does_not() -> None:
+    recipes = get_task("go2_rough").recipes
+    assert recipes["reference"].env().commands.judge_next_heading
+    assert not recipes["fast"].env().commands.judge_next_heading
+    assert all(recipe.env().commands.ang_vel_yaw == (-1.0, 1.0) for recipe in recipes.values())
 
 
 def test_set_commands_shows_at_once_and_lasts() -> None:

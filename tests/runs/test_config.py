@@ -51,6 +51,19 @@ def test_a_run_from_before_there_were_walls_keeps_its_slopes(tmp_path: Path) -> 
     assert load_config(file).env.terrain.slope_threshold == 0.0
 
 
+def test_a_run_from_before_headings_had_limits_keeps_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    cfg = default_config("anymal_c_rough")
+    cfg.env.commands.ang_vel_yaw = (-1.5, 1.5)
+    save_config(cfg, file)
+    assert load_config(file).env.commands.ang_vel_yaw == (-1.5, 1.5)
+    assert not load_config(file).env.commands.judge_next_heading
+    lines = [line for line in file.read_text().splitlines()[1:] if "judge_next_heading" not in line]
+    file.write_text("\n".join(lines))
+    assert load_config(file).env.commands.ang_vel_yaw == (-1.0, 1.0)
+    assert load_config(file).env.commands.judge_next_heading
+
+
 @pytest.mark.parametrize("keep", [1, 20, 100])
 def test_a_configuration_that_was_cut_or_changed_is_refused(keep: int, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
