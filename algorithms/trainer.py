@@ -45,8 +45,8 @@ def make_policy(env: Environment, cfg: LearnerConfig) -> ActorCritic:
 class Trainer:
     """Trains one policy in one environment, on the environment's device.
 
-    On a CPU two runs with one seed give the same bits, and so does a run that was interrupted and continued
-    from a checkpoint. Where several processes train together each has a trainer, with robots of its own.
+    On a CPU two runs with one seed and as many threads give the same bits, and so does a run that was interrupted and
+    continued from a checkpoint. Where several processes train together each has a trainer, with robots of its own.
     """
 
     def __init__(

@@ -42,6 +42,8 @@ class RunConfig:
     """Robots trained together, of all processes."""
     max_iterations: int = 300
     """Policy updates in all, those before a resume counted."""
+    more_iterations: int = 0
+    """With --resume: as many more than are done, instead of --max_iterations."""
     seed: int = 1
     """Seed of everything random."""
     run_name: str = ""

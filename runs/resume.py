@@ -20,9 +20,10 @@ from runs.folders import RunFlags, is_shipped, load_checkpoint
 
 @dataclass
 class ResumeFlags(RunFlags):
-    """Flags that name the run to go on with; where it is, the rest of its configuration is too."""
+    """Flags that say which run goes on, and how far; where it is, the rest of its configuration is too."""
 
     resume: bool = False
+    more_iterations: int = 0
 
 
 APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile"}
@@ -61,6 +62,15 @@ def resume_config(folder: Path) -> RunConfig:
             "(start a new run)"
         )
     return replace(saved, **{name: getattr(cfg, name) for name in APPLIED})
+
+
+def more_than_done(flags: ResumeFlags, state: dict[str, Any] | None) -> int:
+    """Iterations in all that --more_iterations stands for; ValueError where nothing is done yet."""
+    if state is None:
+        raise ValueError("--more_iterations goes on with a run: give --resume, or --max_iterations for a new one")
+    if flags.more_iterations < 1:
+        raise ValueError(f"--more_iterations must be at least 1, not {flags.more_iterations}")
+    return state["iteration"] + flags.more_iterations
 
 
 def set_aside(folder: Path, iteration: int) -> Path | None:
@@ -139,5 +149,11 @@ def go_on(trainer: Trainer, content: dict[str, Any], device: str, ranks: Ranks) 
         ranks.say(
             f"the checkpoint is of {before} processes, not {ranks.size}: robots start anew, "
             "on the levels they had reached"
+        )
+    threads, before = torch.get_num_threads(), content["metadata"].get("threads")
+    if device == "cpu" and before not in (None, threads):
+        ranks.say(
+            f"the checkpoint is of {before} threads, not {threads}: rounding may differ "
+            f"(--num_threads {before} goes on to the same bits)"
         )
     trainer.load_state_dict(content)

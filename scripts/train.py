@@ -32,6 +32,7 @@ from runs.resume import (
     ResumeFlags,
     go_on,
     load_own_checkpoint,
+    more_than_done,
     remember,
     remembered,
     resume_config,
@@ -74,6 +75,8 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         if folder and (available(folder) or (flags.checkpoint >= 0 and not interrupted)):
             path = checkpoint_path(folder, -1 if interrupted else flags.checkpoint)
             state = load_own_checkpoint(path, cfg.task, device, ranks)
+    if flags.more_iterations:
+        cfg.max_iterations = more_than_done(flags, state)
     if cfg.learner == "rsl_rl":
         from runs.rsl_rl_runner import train_rsl_rl
 
@@ -82,7 +85,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         robots = cfg.num_envs // ranks.size
         env = LeggedEnv(cfg.env, robots, cfg.engine, device, threads, ranks.seed(cfg.seed))
     metadata = {"task": cfg.task, "recipe": cfg.recipe, "engine": env.engine_choice, "seed": cfg.seed}
-    metadata["device"] = f"{device} ({why})"
+    metadata |= {"device": f"{device} ({why})", "threads": threads}
     metadata["compiled"] = compiled = wants_compiling(cfg, device, state)
     if cfg.check:
         return check(cfg, env, threads, device, compiled, ranks)
@@ -108,7 +111,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         announce(cfg, env, threads, folder, trainer)
     if trainer.iteration >= cfg.max_iterations:
         ranks.say(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
-        ranks.say("--max_iterations counts all of a run's iterations: give a larger one to go on")
+        ranks.say("--max_iterations counts all of a run's iterations: give a larger one, or --more_iterations")
         return 0
     remember(folder)
     return train(trainer, env, folder, cfg.max_iterations)

@@ -1,6 +1,7 @@
 // Gradient of PPO's loss by the weights of actor and critic, for the samples of a mini-batch.
-// Comes after the header of the CPU (V, load, store, splat, ...). Each thread takes its share of the samples in
-// chunks whose activations stay in its cache; gathering, both passes and the loss happen chunk by chunk.
+// Comes after the header of the CPU (V, load, store, splat, ...). Threads take shares of the samples in chunks whose
+// activations stay in their cache; gathering, both passes and the loss happen chunk by chunk. What a share is depends
+// on the number of samples alone, and shares are added up in order: results are the same for any number of threads.
 //
 // A mirror-symmetric layer [[A, B], [B, A]] is diagonal in sums and differences of the two halves: two products
 // of half the size each way, half of the arithmetic. Such a layer is "split": its weight is S = (A + B) / 2
@@ -8,6 +9,8 @@
 #include <vector>
 
 #define CHUNK 48  // samples; a multiple of the rows of `kernel`
+#define SHARE 192  // samples, at least
+#define SHARES 64  // at most
 #define ROWS 6
 #if LANES == 8
 #define COLUMNS 2
@@ -113,8 +116,6 @@ struct Slot {
       bias.assign(out_pad, 0.0f);
       x.assign(CHUNK * halves() * in_pad, 0.0f), dx = x;
       y.assign(CHUNK * halves() * out_pad, 0.0f), dy = y;
-      gradient.resize(halves() * outputs * in_pad);
-      bias_gradient.resize(out_pad);
     }
     for (int h = 0; h < halves(); ++h)
       for (int o = 0; o < outputs; ++o) {
@@ -124,8 +125,11 @@ struct Slot {
         for (int i = 0; i < inputs; ++i) column[i * out_pad] = row[i];
       }
     std::copy(layer.bias, layer.bias + outputs, bias.begin());
-    std::fill(gradient.begin(), gradient.end(), 0.0f);
-    std::fill(bias_gradient.begin(), bias_gradient.end(), 0.0f);
+  }
+
+  void clear() {
+    gradient.assign(halves() * outputs * in_pad, 0.0f);
+    bias_gradient.assign(out_pad, 0.0f);
   }
 
   // y = x W^T + b, then ELU unless this is the last layer
@@ -234,14 +238,24 @@ struct Network {
   }
 };
 
-struct Worker {
-  Network actor, critic;
+// What comes of a share of the samples; layers' gradients are padded as in their slots, the actor's first.
+struct Share {
+  std::vector<std::vector<float>> gradients, bias_gradients;
   std::vector<float> std_gradient;
   double sums[3];
+};
 
-  void work(const Batch& batch, long begin, long end) {
+struct Worker {
+  Network actor, critic;
+  std::vector<float> std_gradient, inverse_std;
+  double sums[3];
+
+  void work(const Batch& batch, long begin, long end, Share& share) {
     std_gradient.assign(batch.num_actions, 0.0f);
     sums[0] = sums[1] = sums[2] = 0.0;
+    exchange(share);  // to use its memory
+    for (Network* network : {&actor, &critic})
+      for (Slot& slot : network->slots) slot.clear();
     for (long at = begin; at < end; at += CHUNK) {
       const int rows = (int)std::min<long>(CHUNK, end - at);
       actor.gather(batch.actor_obs, batch.actor_columns, batch.order + at, rows);
@@ -253,6 +267,20 @@ struct Worker {
              value.y[r * value.out_pad], value.dy[r * value.out_pad]);
       actor.back(rows), critic.back(rows);
     }
+    exchange(share);
+    share.std_gradient = std_gradient;
+    std::copy(sums, sums + 3, share.sums);
+  }
+
+  void exchange(Share& share) {
+    const size_t layers = actor.slots.size() + critic.slots.size();
+    share.gradients.resize(layers), share.bias_gradients.resize(layers);
+    size_t i = 0;
+    for (Network* network : {&actor, &critic})
+      for (Slot& slot : network->slots) {
+        slot.gradient.swap(share.gradients[i]);
+        slot.bias_gradient.swap(share.bias_gradients[i++]);
+      }
   }
 
   // PPO's loss of one sample and its gradient by the networks' outputs; see loss_gradients in ppo.py.
@@ -287,50 +315,60 @@ struct Worker {
     sums[1] += error * error;
     sums[2] += shift;
   }
-
-  std::vector<float> inverse_std;
 };
 
-static void sum_gradients(std::vector<Worker>& workers, Network Worker::*network, const Layer* layers, int count) {
-  for (int i = 0; i < count; ++i) {
-    const Slot& first = (workers[0].*network).slots[i];
-    const int rows = first.halves() * first.outputs;
-    std::fill(layers[i].weight_gradient, layers[i].weight_gradient + rows * first.inputs, 0.0f);
-    std::fill(layers[i].bias_gradient, layers[i].bias_gradient + first.outputs, 0.0f);
-    for (Worker& worker : workers) {
-      const Slot& slot = (worker.*network).slots[i];
-      for (int r = 0; r < rows; ++r)
-        for (int j = 0; j < slot.inputs; ++j)
-          layers[i].weight_gradient[r * slot.inputs + j] += slot.gradient[r * slot.in_pad + j];
-      for (int j = 0; j < slot.outputs; ++j) layers[i].bias_gradient[j] += slot.bias_gradient[j];
+// One layer's gradients: those of all shares, in order. Each thread of a team calls it, for rows of its own.
+static void add_up(const std::vector<Share>& shares, int layer, const Layer& to) {
+  const int halves = to.split ? 2 : 1, in_pad = padded(to.inputs);
+#ifdef _OPENMP
+#pragma omp for schedule(static) nowait
+#endif
+  for (int r = 0; r < halves * to.outputs; ++r) {
+    float* row = to.weight_gradient + r * to.inputs;
+    std::fill(row, row + to.inputs, 0.0f);
+    for (const Share& share : shares) {
+      const float* part = share.gradients[layer].data() + r * in_pad;
+      for (int j = 0; j < to.inputs; ++j) row[j] += part[j];
     }
+    if (r >= to.outputs) continue;
+    to.bias_gradient[r] = 0.0f;
+    for (const Share& share : shares) to.bias_gradient[r] += share.bias_gradients[layer][r];
   }
 }
 
 extern "C" void ppo_gradients(const Layer* actor, const Layer* critic, int num_actor, int num_critic, const Batch* batch,
                               int num_threads) {
-  static thread_local std::vector<Worker> workers;  // keeps its memory between calls
-  workers.resize(num_threads);
+  static thread_local std::vector<Worker> workers;  // keep their memory between calls
+  static thread_local std::vector<Share> parts;
+  const int count = (int)std::min<long>(std::max<long>(batch->size / SHARE, 1), SHARES);
+  workers.resize(num_threads), parts.resize(count);
   std::vector<Worker>& team = workers;  // the caller's, not each thread's own
+  std::vector<Share>& shares = parts;
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static, 1) num_threads(num_threads)
+#pragma omp parallel num_threads(num_threads)
 #endif
-  for (int t = 0; t < num_threads; ++t) {
-    Worker& worker = team[t];
+  {
+#ifdef _OPENMP
+    Worker& worker = team[omp_get_thread_num()];
+#else
+    Worker& worker = team[0];
+#endif
     worker.actor.prepare(actor, num_actor);
     worker.critic.prepare(critic, num_critic);
     worker.inverse_std.resize(batch->num_actions);
     for (int j = 0; j < batch->num_actions; ++j) worker.inverse_std[j] = std::exp(-batch->log_std[j]);
-    worker.work(*batch, batch->size * t / num_threads, batch->size * (t + 1) / num_threads);
+#ifdef _OPENMP
+#pragma omp for schedule(static)
+#endif
+    for (int i = 0; i < count; ++i)
+      worker.work(*batch, batch->size * i / count, batch->size * (i + 1) / count, shares[i]);
+    for (int i = 0; i < num_actor; ++i) add_up(shares, i, actor[i]);
+    for (int i = 0; i < num_critic; ++i) add_up(shares, num_actor + i, critic[i]);
   }
-  sum_gradients(team, &Worker::actor, actor, num_actor);
-  sum_gradients(team, &Worker::critic, critic, num_critic);
-  for (int j = 0; j < batch->num_actions; ++j) {
-    batch->log_std_gradient[j] = 0.0f;
-    for (Worker& worker : team) batch->log_std_gradient[j] += worker.std_gradient[j];
-  }
-  for (int k = 0; k < 3; ++k) {
-    batch->sums[k] = 0.0;
-    for (Worker& worker : team) batch->sums[k] += worker.sums[k];
+  std::fill(batch->log_std_gradient, batch->log_std_gradient + batch->num_actions, 0.0f);
+  std::fill(batch->sums, batch->sums + 3, 0.0);
+  for (const Share& share : shares) {
+    for (int j = 0; j < batch->num_actions; ++j) batch->log_std_gradient[j] += share.std_gradient[j];
+    for (int k = 0; k < 3; ++k) batch->sums[k] += share.sums[k];
   }
 }

@@ -90,6 +90,24 @@ def test_gradients_equal_autograds(
     assert all(torch.equal(a, b) for a, b in zip(found, gradients(policy), strict=True))
 
 
+@pytest.mark.parametrize("size", [5, 500, 5000])
+def test_gradients_are_the_same_for_any_number_of_threads(mirrors: tuple, size: int) -> None:
+    policy = make_policy(mirrors, (20, 12), "equivariant")
+    native = NativeGradients(PPOConfig(), policy)
+    native.begin(samples(policy))
+    order, log_std = torch.randint(S, (size,)), policy.log_std.detach()
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            results.append([native(order, log_std), *gradients(policy)])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 @pytest.mark.parametrize("symmetry", ["none", "equivariant"])
 def test_the_critic_may_see_something_else(mirrors: tuple, symmetry: str) -> None:
     torch.manual_seed(0)

@@ -152,6 +152,20 @@ def test_resume_refuses_what_would_not_be_the_same_run(trained: Path) -> None:
     assert missing.returncode == 2 and "it has 0, 2" in missing.stderr
     done = train("--resume", "--max_iterations", "2", *logs)
     assert done.returncode == 0 and "nothing to do" in done.stdout
+    alone = train("--more_iterations", "2", *logs)
+    assert alone.returncode == 2 and "give --resume" in alone.stderr
+    less = train("--resume", "--more_iterations", "-1", *logs)
+    assert less.returncode == 2 and "at least 1" in less.stderr
+
+
+def test_more_iterations_are_counted_from_where_a_run_is(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "logs")
+    (folder,) = (tmp_path / "logs" / "anymal_c_flat").iterdir()
+    flags = ("--resume", "--more_iterations", "1", "--num_threads", "3", "--log_dir", str(tmp_path / "logs"))
+    result = train(*flags)
+    assert result.returncode == 0, result.stderr
+    assert list(checkpoint.available(folder)) == [0, 2, 3]
+    assert "threads, not 3" in result.stdout and "goes on to the same bits" in result.stdout
 
 
 def test_branching_off_keeps_what_it_leaves_behind(trained: Path, tmp_path: Path) -> None:
