@@ -347,9 +347,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             total = total.clamp(min=0.0)
         return total + after_clip, terms
 
-    def _log(
-        self, done: Tensor, terminated: Tensor, bad: Tensor, errors: tuple[Tensor, Tensor]
-    ) -> StepLog:
+    def _log(self, done: Tensor, terminated: Tensor, bad: Tensor, errors: tuple[Tensor, Tensor]) -> StepLog:
         log = StepLog(done)
         for i, name in enumerate(self.reward_terms):
             log.episodes(f"Episode/rew_{name}", self.episode_sums[:, i] / self.cfg.episode_length)

@@ -67,7 +67,9 @@ def resume_config(folder: Path) -> RunConfig:
 def more_than_done(flags: ResumeFlags, state: dict[str, Any] | None) -> int:
     """Iterations in all that --more_iterations stands for; ValueError where nothing is done yet."""
     if state is None:
-        raise ValueError("--more_iterations goes on with a run: give --resume, or --max_iterations for a new one")
+        raise ValueError(
+            "--more_iterations goes on with a run: give --resume, or --max_iterations for a new one"
+        )
     if flags.more_iterations < 1:
         raise ValueError(f"--more_iterations must be at least 1, not {flags.more_iterations}")
     return state["iteration"] + flags.more_iterations

@@ -111,7 +111,9 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         announce(cfg, env, threads, folder, trainer)
     if trainer.iteration >= cfg.max_iterations:
         ranks.say(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
-        ranks.say("--max_iterations counts all of a run's iterations: give a larger one, or --more_iterations")
+        ranks.say(
+            "--max_iterations counts all of a run's iterations: give a larger one, or --more_iterations"
+        )
         return 0
     remember(folder)
     return train(trainer, env, folder, cfg.max_iterations)
