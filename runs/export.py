@@ -26,6 +26,7 @@ from envs.legged_env import LeggedEnv
 from envs.observations import height_scan
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
+from runs.assumptions import assumptions
 from runs.folders import Run, load_policy
 from terrains.scan import SCAN_LEVEL, SCAN_LIMIT, ScanConfig
 
@@ -33,7 +34,9 @@ FORMAT = "trot-policy-1"
 JSON = "policy.json"
 
 
-def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
+def export_run(
+    run: Run, env: LeggedEnv, folder: Path, files: tuple[str, ...] = (TORCHSCRIPT, ONNX, JSON)
+) -> Path:
     """Write `policy.pt`, `policy.onnx` and `policy.json` of a run; returns the folder.
 
     All files are made and checked elsewhere first, so an export that fails leaves what was there.
@@ -42,6 +45,7 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         run: the run.
         env: an environment of the run's task; it is only looked at.
         folder: where the files go; made if it is missing.
+        files: those of the three that are kept.
 
     Raises:
         ValueError: the folder cannot be made, an observation term cannot be described, or a file does not act
@@ -61,7 +65,7 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         staging = Path(name)
         check = export_policy(policy, staging, cfg.clip_observations, cfg.control.clip_actions)
         (staging / JSON).write_text(_to_text(describe(run, env, check)))
-        for file in (TORCHSCRIPT, ONNX, JSON):
+        for file in files:
             os.replace(staging / file, folder / file)
     return folder
 
@@ -130,9 +134,9 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "init_height": robot.init_height,
         "reset": {
             "description": (
-                "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale; "
-                "linear (world frame) and angular (base frame) velocity uniform in +-base_velocity, "
-                "horizontal position in +-base_position."
+                "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale, within "
+                "assumed.joint_pos_limits; linear (world frame) and angular (base frame) velocity uniform in "
+                "+-base_velocity, horizontal position in +-base_position."
             ),
             "joint_scale": list(cfg.init.joint_scale),
             "base_velocity": cfg.init.base_velocity,
@@ -144,6 +148,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "force": cfg.fatal_contact_force,
         },
         "feet": list(robot.feet),
+        "assumed": assumptions(cfg, joints),
         "training": {
             "run": run.folder.name,
             "task": run.cfg.task,

@@ -104,6 +104,9 @@ def test_json_says_how_to_drive_the_robot(logs: Path, env: LeggedEnv, tmp_path: 
     assert facts["commands"]["heading_gain"] == 0.5
     fatal = [f"base_{i}" for i in range(8)] + [f"{leg}_HIP_0" for leg in ("LF", "RF", "LH", "RH")]
     assert facts["fall"]["geoms"] == {"base": fatal} and facts["fall"]["force"] == 1.0
+    nominal, assumed = env.engine.nominal, facts["assumed"]
+    assert assumed["armature"] == pytest.approx(nominal["armature"].tolist())
+    assert assumed["bodies"][0]["mass"] == pytest.approx(nominal["base_mass"].item())
     training = facts["training"]
     assert (training["run"], training["task"], training["iteration"]) == ("first", "anymal_c_flat", 7)
     assert (training["engine"], training["seed"]) == ("mujoco (as asked)", 5)
