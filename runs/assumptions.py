@@ -18,7 +18,7 @@ DESCRIPTION = (
     "The robot as training knew it, for comparison with another model or a real one. Per joint, in the order of "
     "joint_names: armature (inertia of the rotor at the joint, kg m^2), joint_damping (viscous friction, N m s/rad) "
     "and friction_loss (dry friction, N m), both passive, beside the drive's `damping`; joint_pos_limits (rad, null "
-    "for none), within which start angles are clamped; velocity_limit (rad/s), which drives of kind pd do not enforce. "
+    "for none), within which start angles are clamped; velocity_limit (rad/s), which pd drives do not enforce. "
     "Bodies: mass (kg), centre of mass (com, m, body frame), inertia about it (kg m^2: xx yy zz xy xz yz along the "
     "body frame's axes). `mass` is that of all bodies. `actuator`: what drives were in training; policy.json's "
     "stiffness, damping and effort_limit describe `pd`. `delay`: how late targets took effect, range, s. "
