@@ -21,7 +21,7 @@ from algorithms.export import (
     ExportCheck,
     export_policy,
 )
-from envs.config import ObservationTerm
+from envs.config import CommandConfig, ObservationTerm
 from envs.legged_env import LeggedEnv
 from envs.observations import height_scan
 from physics.scene import contact_geoms
@@ -120,9 +120,11 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "commands": {
             "description": (
                 "Of the `command` term: vx, vy (m/s) and yaw rate (rad/s), base frame. To keep a heading, command "
-                "the yaw rate heading_gain * (heading wanted - heading), limited to +-1."
+                "the yaw rate heading_gain * (heading wanted - heading), limited to +-1. `low` and `high` bound the "
+                "commands of the training (where a curriculum widened them, at most that far)."
             ),
             "heading_gain": cfg.commands.heading_gain,
+            **_command_bounds(cfg.commands),
         },
         "terrain": {
             "description": "Grid of heights for tests: tiles and their vertices as in training, parameters by shape.",
@@ -165,6 +167,16 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "action": check.action.tolist(),
         },
     }
+
+
+def _command_bounds(cfg: CommandConfig) -> dict[str, list[float]]:
+    """Of vx, vy (m/s) and yaw rate (rad/s)."""
+    (slow, fast), limit = cfg.lin_vel_x, cfg.max_lin_vel_x
+    if cfg.curriculum:
+        slow, fast = -limit if slow < 0.0 else slow, limit if fast > 0.0 else fast
+    yaw = (-1.0, 1.0) if cfg.heading else cfg.ang_vel_yaw
+    ranges = (slow, fast), cfg.lin_vel_y, yaw
+    return {end: [float(each[i]) for each in ranges] for i, end in enumerate(("low", "high"))}
 
 
 def _to_text(description: dict[str, Any]) -> str:
