@@ -32,7 +32,11 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
     parser.add_argument(
         "--policy", type=Path, required=True, help="folder made by scripts/export.py, or a name in policies/"
     )
-    parser.add_argument("--model", type=Path, help="MJCF of the robot (the policy's own in robots/)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="MJCF of the robot (the policy's own in robots/); what it has otherwise is listed",
+    )
     parser.add_argument("--terrain", help="cross a shape of terrain instead of following random commands")
     parser.add_argument("--difficulty", type=float, help="of the shape, 0 to 1, as in training (0.5)")
     parser.add_argument(
