@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from deploy.added import NOTHING, Added
 from deploy.ground import Course
 from deploy.robot import Robot, load_policy, quiet
 
@@ -46,10 +47,17 @@ def sample_commands(episodes: int, seconds: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1.0, 1.0, (episodes, segments, 3))
 
 
-def drive(folder: Path, mjcf: Path, seconds: float, commands: np.ndarray, seeds: list[list[int]]) -> Episodes:
-    """Run one episode for each row of commands [E, segments, 3], its start drawn from its seed."""
+def drive(
+    folder: Path,
+    mjcf: Path,
+    seconds: float,
+    added: Added,
+    commands: np.ndarray,
+    seeds: list[list[int]],
+) -> Episodes:
+    """Run one episode for each row of commands [E, segments, 3], its start and joints drawn from its seed."""
     facts, act = load_policy(folder)
-    robot = Robot(facts, mjcf)
+    robot = Robot(facts, mjcf, added=added)
     steps, per_segment = round(seconds / robot.dt), round(SEGMENT / robot.dt)
     by_step = np.repeat(commands, per_segment, axis=1)[:, :steps]
     lin_error, ang_error = np.linalg.norm(by_step[..., :2], axis=2), np.abs(by_step[..., 2])
@@ -58,6 +66,7 @@ def drive(folder: Path, mjcf: Path, seconds: float, commands: np.ndarray, seeds:
     with quiet():
         for i, seed in enumerate(seeds):
             act.reset()
+            robot.vary(_of_joints(seed))
             robot.reset(np.random.default_rng(seed))
             for step, command in enumerate(by_step[i]):
                 robot.command = command
@@ -94,6 +103,7 @@ def walk(
     course: Course,
     contact_time: float,
     seconds: float,
+    added: Added,
     starts: np.ndarray,
     seeds: list[list[int]],
 ) -> Walks:
@@ -108,16 +118,18 @@ def walk(
         course: the ground.
         contact_time: time constant of contacts, s; 0 for the MJCF's own.
         seconds: time limit, s.
+        added: to the joints.
         starts: world frame, z of the ground, m, [E, 3].
-        seeds: of each robot's start.
+        seeds: of each robot's start and joints.
     """
     facts, act = load_policy(folder)
-    robot = Robot(facts, mjcf, course.field, contact_time)
+    robot = Robot(facts, mjcf, course.field, contact_time, added)
     count, gain = len(starts), facts["commands"]["heading_gain"]
     walks = Walks(np.full(count, math.inf), np.zeros(count, dtype=bool), *np.zeros((3, count)))
     with quiet():
         for i, seed in enumerate(seeds):
             act.reset()
+            robot.vary(_of_joints(seed))
             rng = np.random.default_rng(seed)
             heading = rng.uniform(-math.pi, math.pi)
             robot.reset(rng, starts[i] + [*rng.uniform(-SPREAD, SPREAD, 2), 0.0], heading)
@@ -139,10 +151,23 @@ def walk(
     return walks
 
 
-def drive_all(folder: Path, mjcf: Path, episodes: int, seconds: float, seed: int, processes: int) -> Episodes:
+def _of_joints(seed: list[int]) -> np.random.Generator:
+    """A generator apart, so that starts are the same whatever is added to the joints."""
+    return np.random.default_rng([*seed, 1])
+
+
+def drive_all(
+    folder: Path,
+    mjcf: Path,
+    episodes: int,
+    seconds: float,
+    seed: int,
+    processes: int,
+    added: Added = NOTHING,
+) -> Episodes:
     """All episodes, spread over processes; figures do not depend on their number."""
     commands = sample_commands(episodes, seconds, seed)
-    return _spread(partial(drive, folder, mjcf, seconds), commands, seed, processes)
+    return _spread(partial(drive, folder, mjcf, seconds, added), commands, seed, processes)
 
 
 def walk_all(
@@ -154,10 +179,11 @@ def walk_all(
     seconds: float,
     seed: int,
     processes: int,
+    added: Added = NOTHING,
 ) -> Walks:
     """All walks, spread over processes; robots are dealt out to the course's starts."""
     starts = course.starts[np.arange(robots) % len(course.starts)]
-    return _spread(partial(walk, folder, mjcf, course, contact_time, seconds), starts, seed, processes)
+    return _spread(partial(walk, folder, mjcf, course, contact_time, seconds, added), starts, seed, processes)
 
 
 def _spread(

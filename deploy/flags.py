@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+from deploy.added import UNITS, Added, as_range
 from deploy.figures import SETTLING
 
 
@@ -31,7 +32,11 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
     parser.add_argument(
         "--policy", type=Path, required=True, help="folder made by scripts/export.py, or a name in policies/"
     )
-    parser.add_argument("--model", type=Path, help="MJCF of the robot (the policy's own in robots/)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="MJCF of the robot (the policy's own in robots/); what it has otherwise is listed",
+    )
     parser.add_argument("--terrain", help="cross a shape of terrain instead of following random commands")
     parser.add_argument("--difficulty", type=float, help="of the shape, 0 to 1, as in training (0.5)")
     parser.add_argument(
@@ -49,6 +54,14 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
         help="time constant of contacts on a terrain, s (two physics steps); at MuJoCo's usual 0.02 fast feet "
         "sink in and get stuck between the triangles of a height field",
     )
+    for name, unit in UNITS.items():
+        parser.add_argument(
+            f"--{name}",
+            type=float,
+            nargs="+",
+            metavar="X",
+            help=f"added to every driven joint's own, {unit}; of LOW HIGH each episode draws one",
+        )
     parser.add_argument("--episodes", type=int, default=64, help="robots driven, one at a time (%(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of an episode, s (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of all that is random (%(default)s)")
@@ -62,6 +75,7 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
             raise ValueError(f"--{name} must be at least {low}, not {getattr(flags, name)}")
     if not 2.0 * SETTLING <= flags.seconds < math.inf:
         raise ValueError(f"--seconds must be at least {2.0 * SETTLING:g}, not {flags.seconds:g}")
+    flags.added = Added(**{name: as_range(name, getattr(flags, name)) for name in UNITS})
     if flags.terrain and flags.heights:
         raise ValueError("--terrain and --heights both say what the ground is; give one of them")
     for name, needed in (("difficulty", "terrain"), ("cell", "heights")):

@@ -16,7 +16,9 @@ import mujoco
 import numpy as np
 import onnxruntime
 
+from deploy.added import FIELDS, NOTHING, Added
 from deploy.ground import Field
+from deploy.scene import build
 
 FORMAT = "trot-policy-1"
 TOLERANCE = 1e-5  # golden action; relative where it exceeds 1
@@ -119,9 +121,23 @@ def _check(facts: dict[str, Any]) -> None:
         for name in entries:
             if block in facts:
                 _finite(f"{block}.{name}", [facts[block][name]], 1)
+    if "assumed" in facts:  # older exports lack it
+        _check_assumed(facts["assumed"], len(joints))
     names = [*joints, facts["mjcf"], *(geom for geoms in facts["fall"]["geoms"].values() for geom in geoms)]
     if not all(isinstance(name, str) for name in names):
         raise ValueError("names of joints, geoms and the MJCF file must be strings")
+
+
+def _check_assumed(assumed: dict[str, Any], joints: int) -> None:
+    for name in FIELDS:
+        _finite(f"assumed.{name}", assumed[name], joints)
+    for end in ("low", "high"):
+        limits = [0.0 if limit is None else limit for limit in assumed["joint_pos_limits"][end]]
+        _finite(f"assumed.joint_pos_limits.{end}", limits, joints)
+    _finite("assumed.mass", [assumed["mass"]], 1)
+    for body in assumed["bodies"]:
+        values = [body["mass"], *body["com"], *body["inertia"]]
+        _finite(f"mass, com and inertia of body {body['name']!r}", values, 10)
 
 
 def _check_scan(term: dict[str, Any]) -> None:
@@ -145,7 +161,12 @@ class Robot:
     """One robot in plain MuJoCo, driven and observed as `policy.json` says."""
 
     def __init__(
-        self, facts: dict[str, Any], path: Path, field: Field | None = None, contact_time: float = 0.0
+        self,
+        facts: dict[str, Any],
+        path: Path,
+        field: Field | None = None,
+        contact_time: float = 0.0,
+        added: Added = NOTHING,
     ):
         """Build the scene.
 
@@ -154,16 +175,18 @@ class Robot:
             path: MJCF of the robot.
             field: what it stands on, a plane without.
             contact_time: time constant of contacts, s; 0 for the MJCF's own.
+            added: what `vary` draws from.
 
         Raises:
             ValueError: the MJCF lacks what the policy needs, said in one sentence.
         """
-        self.facts, self.field = facts, field
-        self.model, self.data = model, data = _build(facts, path, field, contact_time)
+        self.facts, self.field, self.added = facts, field, added
+        self.model, self.data = model, data = build(facts, path, field, contact_time)
         self._terms = [
             (QUANTITIES[term["function"]], term, np.array(term["scale"])) for term in facts["observations"]
         ]
         self.default = np.array(facts["default_joint_pos"])
+        self._limits = _start_limits(facts)
         self.dt = facts["timestep"] * facts["decimation"]
         joints = [model.joint(name).id for name in facts["joint_names"]]
         base = model.body_rootid[model.jnt_bodyid[joints[0]]]
@@ -172,6 +195,7 @@ class Robot:
             raise ValueError(f"model {path} has no free joint at its base {model.body(base).name!r}")
         self.weight = float(model.body_subtreemass[base] * np.linalg.norm(model.opt.gravity))
         self._pos, self._vel = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self._own = {name: getattr(model, field)[self._vel] for name, field in FIELDS.items()}
         base_pos, base_vel = model.jnt_qposadr[free], model.jnt_dofadr[free]
         self.base_pos, self.base_quat = data.qpos[base_pos:][:3], data.qpos[base_pos + 3 :][:4]
         self.base_lin_vel, self.base_ang_vel = data.qvel[base_vel:][:3], data.qvel[base_vel + 3 :][:3]
@@ -214,7 +238,16 @@ class Robot:
             pose[:3] += start
         velocity = rng.uniform(-1.0, 1.0, 6) * noise["base_velocity"]
         low, high = noise["joint_scale"]
-        self.place(pose, velocity, self.default * rng.uniform(low, high, len(zeros)), zeros)
+        joint_pos = np.clip(self.default * rng.uniform(low, high, len(zeros)), *self._limits)
+        self.place(pose, velocity, joint_pos, zeros)
+
+    def vary(self, rng: np.random.Generator) -> None:
+        """Draw anew what is added to the joints; the state is lost: `reset` comes after."""
+        if not str(self.added):
+            return
+        for name, field in FIELDS.items():
+            getattr(self.model, field)[self._vel] = self._own[name] + rng.uniform(*getattr(self.added, name))
+        mujoco.mj_setConst(self.model, self.data)
 
     def place(
         self, pose: np.ndarray, velocity: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray
@@ -290,6 +323,15 @@ QUANTITIES: dict[str, Callable[[Robot, dict[str, Any]], np.ndarray]] = {
 base frame."""
 
 
+def _start_limits(facts: dict[str, Any]) -> np.ndarray:
+    """Lower and upper limits of start angles, rad, [2, A]; infinite for none, and for older exports."""
+    if "assumed" not in facts:
+        return np.full((2, len(facts["joint_names"])), [[-math.inf], [math.inf]])
+    limits = facts["assumed"]["joint_pos_limits"]
+    ends = (("low", -math.inf), ("high", math.inf))
+    return np.array([[none if x is None else x for x in limits[end]] for end, none in ends])
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """MuJoCo keeps numbers that are not finite to itself: they are counted; it would also write a file about them."""
@@ -300,54 +342,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         before.set()
-
-
-def _build(
-    facts: dict[str, Any], path: Path, field: Field | None, contact_time: float
-) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    """The MJCF with the ground, friction 1, and position drives in the policy's joint order."""
-    if not path.is_file():
-        raise ValueError(f"model {path} does not exist; give another with --model")
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise ValueError(f"model {path} is not a valid MJCF file ({' '.join(str(error).split())})") from error
-    hinges = [joint.name for joint in spec.joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE]
-    _require("hinge joint", facts["joint_names"], hinges, path)
-    geoms = [name for names in facts["fall"]["geoms"].values() for name in names]
-    _require("geom", geoms, [geom.name for geom in spec.geoms], path)
-    # Drives are the policy's; what refers to the model's own would no longer compile.
-    for element in (*spec.keys, *spec.sensors, *spec.actuators):
-        spec.delete(element)
-    spec.option.timestep = facts["timestep"]
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    # A robot with NaN counts as fallen; MuJoCo would put it back to the start.
-    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-    planes = [geom for geom in spec.worldbody.geoms if geom.type == mujoco.mjtGeom.mjGEOM_PLANE]
-    if field is not None:
-        for plane in planes:
-            spec.delete(plane)
-        field.add_to(spec)
-    elif not planes:
-        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.05])
-    for geom in spec.geoms:
-        geom.friction[0] = 1.0
-        if contact_time:
-            geom.solref = [contact_time, 1.0]
-    gains = zip(facts["stiffness"], facts["damping"], facts["effort_limit"], strict=True)
-    for joint, (stiffness, damping, limit) in zip(facts["joint_names"], gains, strict=True):
-        actuator = spec.add_actuator(target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        actuator.forcelimited, actuator.forcerange = True, [-limit, limit]
-        actuator.set_to_position(kp=stiffness, kv=damping)
-    try:
-        model = spec.compile()
-    except ValueError as error:
-        raise ValueError(f"model {path} does not compile ({' '.join(str(error).split())})") from error
-    return model, mujoco.MjData(model)
-
-
-def _require(kind: str, names: list[str], there: list[str], path: Path) -> None:
-    missing = [name for name in names if name not in there]
-    if missing:
-        known = ", ".join(name for name in there if name)
-        raise ValueError(f"model {path} has no {kind} {', '.join(missing)} for this policy; it has {known}")

@@ -21,11 +21,12 @@ from algorithms.export import (
     ExportCheck,
     export_policy,
 )
-from envs.config import ObservationTerm
+from envs.config import CommandConfig, ObservationTerm
 from envs.legged_env import LeggedEnv
 from envs.observations import height_scan
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
+from runs.assumptions import assumptions
 from runs.folders import Run, load_policy
 from terrains.scan import SCAN_LEVEL, SCAN_LIMIT, ScanConfig
 
@@ -33,7 +34,9 @@ FORMAT = "trot-policy-1"
 JSON = "policy.json"
 
 
-def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
+def export_run(
+    run: Run, env: LeggedEnv, folder: Path, files: tuple[str, ...] = (TORCHSCRIPT, ONNX, JSON)
+) -> Path:
     """Write `policy.pt`, `policy.onnx` and `policy.json` of a run; returns the folder.
 
     All files are made and checked elsewhere first, so an export that fails leaves what was there.
@@ -42,6 +45,7 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         run: the run.
         env: an environment of the run's task; it is only looked at.
         folder: where the files go; made if it is missing.
+        files: those of the three that are kept.
 
     Raises:
         ValueError: the folder cannot be made, an observation term cannot be described, or a file does not act
@@ -61,7 +65,7 @@ def export_run(run: Run, env: LeggedEnv, folder: Path) -> Path:
         staging = Path(name)
         check = export_policy(policy, staging, cfg.clip_observations, cfg.control.clip_actions)
         (staging / JSON).write_text(_to_text(describe(run, env, check)))
-        for file in (TORCHSCRIPT, ONNX, JSON):
+        for file in files:
             os.replace(staging / file, folder / file)
     return folder
 
@@ -116,9 +120,11 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "commands": {
             "description": (
                 "Of the `command` term: vx, vy (m/s) and yaw rate (rad/s), base frame. To keep a heading, command "
-                "the yaw rate heading_gain * (heading wanted - heading), limited to +-1."
+                "the yaw rate heading_gain * (heading wanted - heading), limited to +-1. `low` and `high` bound the "
+                "commands of the training (where a curriculum widened them, at most that far)."
             ),
             "heading_gain": cfg.commands.heading_gain,
+            **_command_bounds(cfg.commands),
         },
         "terrain": {
             "description": "Grid of heights for tests: tiles and their vertices as in training, parameters by shape.",
@@ -130,9 +136,9 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "init_height": robot.init_height,
         "reset": {
             "description": (
-                "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale; "
-                "linear (world frame) and angular (base frame) velocity uniform in +-base_velocity, "
-                "horizontal position in +-base_position."
+                "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale, within "
+                "assumed.joint_pos_limits; linear (world frame) and angular (base frame) velocity uniform in "
+                "+-base_velocity, horizontal position in +-base_position."
             ),
             "joint_scale": list(cfg.init.joint_scale),
             "base_velocity": cfg.init.base_velocity,
@@ -144,6 +150,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "force": cfg.fatal_contact_force,
         },
         "feet": list(robot.feet),
+        "assumed": assumptions(cfg, joints),
         "training": {
             "run": run.folder.name,
             "task": run.cfg.task,
@@ -160,6 +167,16 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "action": check.action.tolist(),
         },
     }
+
+
+def _command_bounds(cfg: CommandConfig) -> dict[str, list[float]]:
+    """Of vx, vy (m/s) and yaw rate (rad/s)."""
+    (slow, fast), limit = cfg.lin_vel_x, cfg.max_lin_vel_x
+    if cfg.curriculum:
+        slow, fast = -limit if slow < 0.0 else slow, limit if fast > 0.0 else fast
+    yaw = (-1.0, 1.0) if cfg.heading else cfg.ang_vel_yaw
+    ranges = (slow, fast), cfg.lin_vel_y, yaw
+    return {end: [float(each[i]) for each in ranges] for i, end in enumerate(("low", "high"))}
 
 
 def _to_text(description: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Keep a trained policy for others: `python scripts/ship.py --load_run RUN --name anymal_c_rough`.
 
-`policies/<name>/` gets the weights alone, the configuration, and the run's figures; `--policy <name>` plays and
-evaluates it.
+`policies/<name>/` gets the weights alone, the configuration, the run's figures, and the exported files that drive a
+robot; `--policy <name>` plays and evaluates it. `--refresh` writes the exported files of all of them anew.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runs.interrupt  # noqa: F401 # isort: skip
 
 from algorithms import checkpoint
+from algorithms.export import ONNX
 from algorithms.trainer import BEST
+from envs.legged_env import LeggedEnv
 from runs.command import command, typed
 from runs.config import RunConfig, changes, default_config, parse_flags, save_config, to_plain
-from runs.folders import POLICIES, RunFlags, open_flags
+from runs.export import JSON, export_run
+from runs.folders import POLICIES, RunFlags, open_flags, shipped
+from terrains.ground import Plane
 
 FIGURES = ("evaluation", "terrain", "terrain_mujoco", "commands")
 """What scripts/evaluate.py leaves in a run folder, as JSON."""
@@ -37,11 +41,17 @@ class Flags(RunFlags):
     """Name of the policy; empty for the task's."""
     overwrite: bool = False
     """Replace a policy of that name."""
+    refresh: bool = False
+    """Ship nothing, but export every policy in policies/ anew, or --policy: after a change to what exports hold."""
 
 
 def main() -> int:
     """Copy; returns the exit status."""
     flags = parse_flags(Flags())
+    if flags.refresh:
+        for name in [flags.policy] if flags.policy else shipped():
+            print(f"export {export(name)}", flush=True)
+        return 0
     run = open_flags(flags)
     name = flags.name or run.cfg.task
     folder = POLICIES / name
@@ -73,7 +83,18 @@ def main() -> int:
     size = sum(path.stat().st_size for path in folder.glob("*.*")) / 1024
     print(f"policy {folder} ({size:.0f} KiB), made by: {figures['train']}")
     print(f"watch it: {typed('play')} --policy {name}")
+    try:
+        print(f"export {export(name)}")
+    except ValueError as error:
+        print(f"not exported: {error}")
     return 0
+
+
+def export(name: str) -> Path:
+    """Write what drives a robot beside a policy in policies/; returns its folder. TorchScript has no place there."""
+    run = open_flags(RunFlags(policy=name))
+    env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1, ground=Plane())
+    return export_run(run, env, run.folder / "exported", (ONNX, JSON))
 
 
 def _figures(report: dict[str, Any], used: str, path: Path) -> dict[str, Any]:

@@ -9,11 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ import runs.interrupt  # noqa: F401 # isort: skip
 import mujoco
 import numpy as np
 
+from deploy.differences import differences, table
 from deploy.episodes import DISTANCE, SPEED, drive_all, walk_all
 from deploy.figures import Figure, figures, print_table, walk_figures
 from deploy.flags import contact_time, parse
@@ -33,25 +30,19 @@ from deploy.robot import Robot, load_policy
 ROBOTS, POLICIES = (Path(__file__).resolve().parent.parent / name for name in ("robots", "policies"))
 
 
-@contextmanager
-def exported(policy: Path) -> Iterator[Path]:
-    """The folder of an exported policy; one in policies/ is exported into a temporary folder."""
-    if policy.exists() or not (POLICIES / policy / "config.yaml").is_file():
-        yield policy
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        export = [
-            sys.executable,
-            Path(__file__).with_name("export.py"),
-            "--policy",
-            policy,
-            "--output",
-            folder,
+def exported(policy: Path) -> Path:
+    """The folder of an exported policy: the one given, or that of a name in policies/."""
+    named = POLICIES / policy / "exported"
+    return named if named.is_dir() and not policy.exists() else policy
+
+
+def compare(facts: dict[str, Any], robot: Robot, mjcf: Path) -> list[str]:
+    """What to print about another model than the policy's own."""
+    if "assumed" not in facts:
+        return [
+            "policy.json says nothing of the model that was trained on; export the policy again to compare"
         ]
-        done = subprocess.run(list(map(str, export)), capture_output=True, text=True)
-        if done.returncode:
-            raise ValueError(done.stderr.strip())
-        yield Path(folder)
+    return table(differences(facts, robot.model, mjcf))
 
 
 def make_course(flags: argparse.Namespace, facts: dict[str, Any]) -> Course | None:
@@ -106,6 +97,7 @@ def write_report(
         "episodes": flags.episodes,
         "seconds": flags.seconds,
         "seed": flags.seed,
+        "added": vars(flags.added),
         **{name: figure.value for name, figure in found.items()},
         "intervals": {name: [figure.low, figure.high] for name, figure in found.items()},
     }
@@ -118,23 +110,27 @@ def main(argv: list[str] | None = None) -> int:
     """Drive and measure; the last line printed is `key=value` figures. Returns the exit status."""
     try:
         flags = parse(argv, __doc__)
-        with exported(flags.policy) as folder:
-            facts, _ = load_policy(folder)
-            mjcf = flags.model or ROBOTS / facts["mjcf"]
-            course = make_course(flags, facts)
-            robot = Robot(facts, mjcf)  # says what is missing before any process starts
-            size = flags.episodes, flags.seconds, flags.seed, flags.threads
-            if course is None:
-                found = figures(drive_all(folder, mjcf, *size), robot.dt, robot.weight)
-            else:
-                walks = walk_all(folder, mjcf, course, contact_time(flags, facts), *size)
-                found = walk_figures(walks, robot.weight)
+        folder = exported(flags.policy)
+        facts, _ = load_policy(folder)
+        mjcf = flags.model or ROBOTS / facts["mjcf"]
+        course = make_course(flags, facts)
+        robot = Robot(facts, mjcf)  # says what is missing before any process starts
+        if flags.model:
+            print(*compare(facts, robot, mjcf), sep="\n", flush=True)
+        size = flags.episodes, flags.seconds, flags.seed, flags.threads, flags.added
+        if course is None:
+            found = figures(drive_all(folder, mjcf, *size), robot.dt, robot.weight)
+        else:
+            walks = walk_all(folder, mjcf, course, contact_time(flags, facts), *size)
+            found = walk_figures(walks, robot.weight)
         if flags.json:
             write_report(flags, facts, mjcf, found)
     except (ValueError, OSError) as error:
         print(f"sim2sim.py: {error}", file=sys.stderr)
         return 2
     print(f"{flags.episodes} episodes of {flags.seconds:g} s, {mjcf.name}, MuJoCo {mujoco.__version__}")
+    if str(flags.added):
+        print(f"added to every joint: {flags.added}")
     if course is not None:
         low, high = course.field.heights.min(), course.field.heights.max()
         asked = f"further than {DISTANCE:g} m at {SPEED:g} m/s?"

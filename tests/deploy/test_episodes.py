@@ -13,6 +13,7 @@ from algorithms import Actor, PolicyConfig, checkpoint
 from algorithms.trainer import make_policy
 from deploy import episodes as sim2sim_episodes
 from deploy import robot as sim2sim_robot
+from deploy.added import NOTHING
 from envs.legged_env import LeggedEnv
 from runs.config import default_config, save_config
 from runs.export import export_run
@@ -45,7 +46,7 @@ def test_a_policy_with_a_memory_is_driven_episode_by_episode(env: LeggedEnv, tmp
         actor.reset()
     # the second of two equal episodes is the first
     commands = np.repeat(sim2sim_episodes.sample_commands(1, 2.0, 1), 2, axis=0)
-    episodes = sim2sim_episodes.drive(folder, MJCF, 2.0, commands, [[1, 0], [1, 0]])
+    episodes = sim2sim_episodes.drive(folder, MJCF, 2.0, NOTHING, commands, [[1, 0], [1, 0]])
     assert np.array_equal(episodes.lin_error[0], episodes.lin_error[1])
 
 
@@ -57,7 +58,7 @@ def test_commands_are_those_of_the_evaluation() -> None:
 def test_after_a_fall_the_command_is_the_error(exported: Path) -> None:
     edit(exported, lambda facts: facts.update(effort_limit=[1e-3] * 12))  # collapses
     commands = sim2sim_episodes.sample_commands(1, 2.0, 1)
-    episodes = sim2sim_episodes.drive(exported, MJCF, 2.0, commands, [[1, 0]])
+    episodes = sim2sim_episodes.drive(exported, MJCF, 2.0, NOTHING, commands, [[1, 0]])
     assert episodes.fell[0]
     np.testing.assert_allclose(episodes.lin_error[0, -1], np.linalg.norm(commands[0, 0, :2]))
     np.testing.assert_allclose(episodes.ang_error[0, -1], abs(commands[0, 0, 2]))

@@ -13,7 +13,8 @@ from deploy import robot as sim2sim_robot
 from deploy.ground import Field
 from deploy.robot import Robot
 from envs.legged_env import LeggedEnv
-from runs.folders import load_policy, open_run
+from robots.go2 import GO2
+from runs.folders import POLICIES, load_policy, open_run
 from tests.deploy.common import MJCF, base_of, bumps, edit_mjcf, export_rough, put, rough_env
 
 
@@ -118,3 +119,19 @@ def test_scan_of_a_plane_is_the_height_of_the_base(rough: Path) -> None:
     robot = Robot(facts, MJCF)
     robot.reset(np.random.default_rng(0))
     np.testing.assert_allclose(robot.observe()[48:], 5.0 * 0.1)  # 0.6 m - 0.5 m, scale 5
+
+
+def test_start_angles_are_clamped_to_the_limits_as_in_training() -> None:
+    """Half of a Go2's calf angle, -0.75 rad, is beyond its joint's limit."""
+    facts, _ = sim2sim_robot.load_policy(POLICIES / "go2_flat" / "exported")
+    older = {name: value for name, value in facts.items() if name != "assumed"}
+    starts: list[list[np.ndarray]] = []
+    for each in (facts, older):
+        robot, rng = Robot(each, GO2.mjcf_path), np.random.default_rng(0)
+        starts.append([])
+        for _ in range(50):
+            robot.reset(rng)
+            starts[-1].append(robot.joint_pos[2::3].copy())  # calves
+    now, before = np.array(starts)
+    assert before.max() > -0.8 and now.max() == -0.83776
+    assert np.array_equal(now, np.minimum(before, -0.83776))

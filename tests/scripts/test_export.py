@@ -20,7 +20,7 @@ from envs.legged_env import LeggedEnv
 from envs.state import RobotState
 from runs.command import command
 from runs.config import default_config, save_config
-from runs.export import _observation, export_run
+from runs.export import _command_bounds, _observation, export_run
 from runs.folders import load_policy, open_run
 from scripts import export
 
@@ -101,12 +101,23 @@ def test_json_says_how_to_drive_the_robot(logs: Path, env: LeggedEnv, tmp_path: 
     assert scales == pytest.approx(env.obs_scale.tolist())
     assert facts["mjcf"] == "anymal_c.xml"
     assert (facts["terrain"]["tile_size"], facts["terrain"]["cell"]) == (8.0, 0.1)
-    assert facts["commands"]["heading_gain"] == 0.5
+    commands = facts["commands"]
+    assert commands["heading_gain"] == 0.5
+    assert (commands["low"], commands["high"]) == ([-1.0, -1.0, -1.5], [1.0, 1.0, 1.5])
     fatal = [f"base_{i}" for i in range(8)] + [f"{leg}_HIP_0" for leg in ("LF", "RF", "LH", "RH")]
     assert facts["fall"]["geoms"] == {"base": fatal} and facts["fall"]["force"] == 1.0
+    nominal, assumed = env.engine.nominal, facts["assumed"]
+    assert assumed["armature"] == pytest.approx(nominal["armature"].tolist())
+    assert assumed["bodies"][0]["mass"] == pytest.approx(nominal["base_mass"].item())
     training = facts["training"]
     assert (training["run"], training["task"], training["iteration"]) == ("first", "anymal_c_flat", 7)
     assert (training["engine"], training["seed"]) == ("mujoco (as asked)", 5)
+
+
+def test_commands_that_a_curriculum_or_a_heading_makes_are_bounded() -> None:
+    cfg = default_config("anymal_c_flat").env.commands
+    cfg.lin_vel_x, cfg.curriculum, cfg.heading = (0.0, 1.0), True, True
+    assert _command_bounds(cfg) == {"low": [0.0, -1.0, -1.0], "high": [2.0, 1.0, 1.0]}
 
 
 def test_json_describes_the_height_scan() -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
+from algorithms.export import ExportCheck, sample_observations
+from envs.legged_env import LeggedEnv
 from runs.config import load_config, parse
-from runs.folders import POLICIES, RunFlags, open_flags
+from runs.export import describe
+from runs.folders import POLICIES, RunFlags, load_policy, open_flags
+from terrains.ground import Plane
 
 NAMES = sorted(path.parent.name for path in POLICIES.glob("*/config.yaml"))
 
@@ -31,3 +38,23 @@ def test_a_policy_opens_and_its_command_makes_its_configuration(name: str) -> No
     assert (told.num_envs, told.max_iterations, told.seed) == (cfg.num_envs, cfg.max_iterations, cfg.seed)
     nominal = figures["evaluation"]["nominal"]
     assert nominal["lin_vel_error"] < 0.15 or name.endswith("_rough")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_export_that_comes_along_is_what_an_export_would_write(name: str) -> None:
+    """If it is not: `python scripts/ship.py --refresh`."""
+    folder: Path = POLICIES / name / "exported"
+    facts = json.loads((folder / "policy.json").read_text())
+    run = open_flags(RunFlags(policy=name))
+    env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1, ground=Plane())
+    golden = {key: torch.tensor(facts["golden"][key]) for key in ("observation", "action")}
+    today = describe(run, env, ExportCheck(facts["max_difference"], **golden))
+    assert json.loads(json.dumps(today)) == facts
+    policy = load_policy(run, env)
+    session = onnxruntime.InferenceSession(str(folder / "policy.onnx"))
+    obs = torch.cat((golden["observation"][None], sample_observations(policy, 64, seed=5)))
+    (actions,) = session.run(["actions"], {"obs": obs.numpy()})
+    with torch.no_grad():
+        expected = policy.mean(obs).numpy()
+    np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(expected[0], golden["action"], rtol=1e-5, atol=1e-5)

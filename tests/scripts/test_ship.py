@@ -55,6 +55,8 @@ def test_a_shipped_policy(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "env" not in checkpoint.load(shipped.checkpoint_path)
     figures = json.loads((tmp_path / "mine" / "figures.json").read_text())
     assert figures["evaluation"]["nominal"] == {"falls": 0.5} and figures["samples"] == 2 * 8 * 24
+    files = sorted(path.name for path in (tmp_path / "mine" / "exported").iterdir())
+    assert files == ["policy.json", "policy.onnx"]
     again = parse(shlex.split(figures["train"])[2:])
     assert "--env.commands.lin_vel_x -0.5 0.75" in figures["train"]
     assert again.env == made.cfg.env and again.agent == made.cfg.agent
@@ -75,3 +77,19 @@ def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match=r"about model_1.pt, not model_2.pt"):
         run_main(ship.main, "ship.py", "--load_run", str(run), "--name", "other")
     (run / "terrain.json").unlink()
+
+
+def test_exports_are_written_anew(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (runs, ship):
+        monkeypatch.setattr(module, "POLICIES", tmp_path)
+    for name in ("mine", "yours"):
+        assert run_main(ship.main, "ship.py", "--load_run", str(run), "--name", name) == 0
+    exports = [tmp_path / name / "exported" / "policy.json" for name in ("mine", "yours")]
+    fresh = [path.read_text() for path in exports]
+    for path in exports:
+        path.write_text("stale")
+    assert run_main(ship.main, "ship.py", "--refresh", "--policy", "yours") == 0
+    assert [path.read_text() for path in exports] == ["stale", fresh[1]]
+    assert run_main(ship.main, "ship.py", "--refresh") == 0
+    assert [path.read_text() for path in exports] == fresh
+    assert not (tmp_path / "mine" / "exported" / "policy.pt").exists()

@@ -19,6 +19,7 @@ from scripts import sim2sim
 from scripts.sim2sim import main, shape_course
 from terrains.grid import single_terrain
 from tests.deploy.common import (
+    MJCF,
     base_of,
     bumps,
     edit,
@@ -75,11 +76,52 @@ def test_command_line(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert report["training"]["iteration"] == 1
 
 
-def test_a_policy_that_came_along_is_exported_first() -> None:
-    with sim2sim.exported(Path("go2_flat")) as folder:
-        facts, _ = sim2sim_robot.load_policy(folder)
-        assert facts["mjcf"] == "go2.xml"
-    assert not folder.exists()
+def test_a_policy_that_came_along_is_found_by_name() -> None:
+    facts, _ = sim2sim_robot.load_policy(sim2sim.exported(Path("go2_flat")))
+    assert (facts["mjcf"], facts["training"]["run"]) == ("go2.xml", "go2_flat")
+
+
+def make_heavy(root: ElementTree.Element) -> None:
+    inertial = base_of(root).find("inertial")
+    assert inertial is not None
+    inertial.set("mass", "20")
+
+
+def test_another_model_is_compared_first(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--policy", str(exported), "--episodes", "1", "--seconds", "2", "--threads", "1"]
+
+    def first_lines(model: Path) -> list[str]:
+        assert main([*args, "--model", str(model)]) == 0
+        return capsys.readouterr().out.split("\n1 episodes of")[0].splitlines()
+
+    assert first_lines(MJCF) == ["the model is as trained"]
+    heavy = edit_mjcf(tmp_path / "heavy.xml", make_heavy)
+    table = first_lines(heavy)
+    assert len(table) == 3 and all(line.startswith("mass, kg") for line in table[1:])
+    assert table[2].split()[-2:] == ["20", "base"]
+    edit(exported, lambda facts: facts.pop("assumed"))
+    assert first_lines(heavy) == [
+        "policy.json says nothing of the model that was trained on; export the policy again to compare"
+    ]
+    assert main(args) == 0 and "trained" not in capsys.readouterr().out
+
+
+def test_what_is_added_to_the_joints_is_reported(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--policy", str(run_folder / "exported"), "--episodes", "2", "--seconds", "2", "--threads", "1"]
+    added = ["--joint_damping", "0", "5", "--armature", "0.02", "--json", str(tmp_path / "figures.json")]
+    costs = []
+    for flags in ([], added):
+        assert main([*args, *flags]) == 0
+        out = capsys.readouterr().out
+        costs.append(out.splitlines()[-1])
+    assert costs[0] != costs[1]
+    assert "added to every joint: joint_damping 0 to 5 N m s/rad, armature 0.02 kg m^2" in out
+    report = json.loads((tmp_path / "figures.json").read_text())
+    assert report["added"] == {"joint_damping": [0, 5], "friction_loss": [0, 0], "armature": [0.02, 0.02]}
 
 
 def test_course_of_a_shape_is_the_trainings_tile(rough: Path) -> None:
@@ -150,6 +192,10 @@ def rename(facts: dict[str, Any]) -> None:
     facts["observations"][0]["function"] = "lidar"
 
 
+def shorten(facts: dict[str, Any]) -> None:
+    facts["assumed"]["joint_pos_limits"]["low"].pop()
+
+
 SPOILED = [
     (shutil.rmtree, "is not a folder nor in policies/"),
     (lambda folder: (folder / "policy.json").unlink(), "has no policy.json"),
@@ -161,6 +207,8 @@ SPOILED = [
     (lambda folder: edit(folder, lambda facts: facts["damping"].pop()), "damping must be 12 finite numbers"),
     (lambda folder: edit(folder, lambda facts: facts.update(timestep=0)), "timestep must be greater than 0"),
     (lambda folder: edit(folder, lambda facts: facts["terrain"].pop("cell")), "it lacks 'cell'"),
+    (lambda folder: edit(folder, lambda facts: facts["assumed"].pop("armature")), "it lacks 'armature'"),
+    (lambda folder: edit(folder, shorten), "assumed.joint_pos_limits.low must be 12 finite numbers"),
     (lambda folder: edit(folder, rename), "observation 'lidar' is unknown"),
     (
         lambda folder: edit(folder, lambda f: f["golden"]["action"].reverse()),
@@ -242,6 +290,12 @@ def test_unfit_model_is_one_sentence(
         (["--ground", "boxes"], "--ground needs --terrain or --heights"),
         (["--terrain", "pit", "--ground", "box"], "invalid choice: 'box'"),
         (["--terrain", "pit", "--contact_time", "0.001"], "must be at least two physics steps (0.01 s)"),
+        (["--joint_damping", "-0.1"], "--joint_damping must be one value or a range LOW HIGH"),
+        (["--friction_loss", "0.3", "0.1"], "finite and not negative, not 0.3 0.1"),
+        (["--armature", "0", "1", "2"], "--armature must be one value or a range LOW HIGH"),
+        (["--armature", "much"], "argument --armature: invalid float value: 'much'"),
+        (["--armatur", "-1"], "--armature must be one value or a range"),
+        (["--joint_dampin_g", "1"], "unknown flag --joint_dampin_g. Did you mean --joint_damping"),
         (["--heights", "/nowhere.npy"], "--heights /nowhere.npy cannot be read"),
     ],
 )
