@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 
 from deploy.added import FIELDS, NOTHING, Added
+from deploy.footing import Footing
 from deploy.ground import Field
 from deploy.scene import build
 
@@ -195,6 +196,7 @@ class Robot:
             raise ValueError(f"model {path} has no free joint at its base {model.body(base).name!r}")
         self.weight = float(model.body_subtreemass[base] * np.linalg.norm(model.opt.gravity))
         self._pos, self._vel = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self._footing = Footing(model, base)
         self._own = {name: getattr(model, field)[self._vel] for name, field in FIELDS.items()}
         base_pos, base_vel = model.jnt_qposadr[free], model.jnt_dofadr[free]
         self.base_pos, self.base_quat = data.qpos[base_pos:][:3], data.qpos[base_pos + 3 :][:4]
@@ -229,7 +231,8 @@ class Robot:
 
         Args:
             rng: of the noise.
-            start: where, world frame, m, [3]; z is that of the ground. The origin by default.
+            start: where, world frame, m, [3]; the origin by default. On a field z follows from what lies under the
+                robot: it ends as far above the ground, where it is nearest to it, as in this pose on level ground.
             yaw: heading, rad.
         """
         noise, zeros = self.facts["reset"], np.zeros(len(self.default))
@@ -240,6 +243,11 @@ class Robot:
         low, high = noise["joint_scale"]
         joint_pos = np.clip(self.default * rng.uniform(low, high, len(zeros)), *self._limits)
         self.place(pose, velocity, joint_pos, zeros)
+        if self.field is not None:
+            mujoco.mj_kinematics(self.model, self.data)
+            level = pose[2] - self.facts["init_height"]
+            on_level_ground = self._footing.clearance(self.data, None) - level
+            self.base_pos[2] += on_level_ground - self._footing.clearance(self.data, self.field)
 
     def vary(self, rng: np.random.Generator) -> None:
         """Draw anew what is added to the joints; the state is lost: `reset` comes after."""

@@ -17,6 +17,7 @@ from envs.config import EnvConfig
 from envs.course import Course
 from envs.draws import Draws, Uniform, one_seed
 from envs.drives.actuators import Actuator, actuation
+from envs.footing import Footing
 from envs.observer import Observer, copied
 from envs.perception import Perception
 from envs.pushes import Pushes
@@ -29,7 +30,7 @@ from native.launch import fused, prepare
 from physics import BatchedEngine, make_engine
 from terrains.curriculum import CommandCurriculum, Curriculum
 from terrains.grid import Terrain, make_terrain
-from terrains.ground import Ground, Plane
+from terrains.ground import Ground, HeightField, Plane
 
 Start = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 """States as `Engine.write_state` takes them."""
@@ -111,6 +112,9 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.course = Course(cfg.curriculum, terrain, cfg.episode_length, buffers) if terrain else None
         """Where robots are on the map, None without one."""
         self.perception = Perception(cfg.scan, ground, self.engine, self.step_dt, num_threads, buffers)
+        self.footing: Footing | None = None
+        if isinstance(ground, HeightField):
+            self.footing = Footing(cfg.robot.init_height, ground, self.engine, num_threads)
         self.commands = Commands(cfg.commands, self.step_dt, self.max_episode_length, buffers)
         self.pushes = Pushes(cfg.randomisation, self.step_dt, buffers)
         self.actuator = Actuator(cfg, self.engine, buffers)
@@ -324,6 +328,8 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _look_around(self, new: Tensor) -> None:
         """Observe what resets and pushes made of the robots; the episodes of those in `new` (bool, [N]) begin."""
+        if self.footing:
+            self.footing.set_down(self.engine, new)
         self._refresh_base()
         self.perception.look(self.engine, new, new=True)
         self.observer.observe(self._obs)

@@ -69,6 +69,11 @@ class Engine(Protocol):
     """Centres of the foot geoms, world frame, m, [N, F, 3]."""
     foot_vel: Tensor
     """Velocities of the same points, world frame, m/s, [N, F, 3]."""
+    sphere_pos: Tensor
+    """Centres of the spheres that may touch the ground, P in all (corners, of geoms of other shapes), world frame, m,
+    [N, P, 3]: of the robots that `write_state` set last, where it put them."""
+    sphere_radius: Tensor
+    """Radius of each, m, [P]."""
     contact_force: Tensor
     """Force of the ground on each contact group, world frame, N, [N, C, 3]; a standing foot reads +z."""
     bad: Tensor
@@ -111,6 +116,9 @@ class Engine(Protocol):
         are cleared and their foot kinematics recomputed. Of other robots in `pushed` (bool, [N]), if given, only the
         base's velocity is set: the same as `set_base_velocity`, in one call.
         """
+
+    def raise_base(self, height: Tensor) -> None:
+        """Move each robot up, m, [N], its feet included; 0 leaves it where it is."""
 
     def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
         """Set the base's velocity (world, m/s, [N, 3]; base frame, rad/s, [N, 3]) of the robots in `mask`."""

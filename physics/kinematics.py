@@ -1,11 +1,13 @@
-"""Positions and velocities of feet from joint angles, for all robots at once.
+"""Positions and velocities of feet and other points from joint angles, for all robots at once.
 
 MuJoCo's own body positions lag one substep behind the joint angles after a step; these do not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 
 import mujoco
 import numpy as np
@@ -22,6 +24,39 @@ def quat_to_matrix(quat: Tensor) -> Tensor:
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     )  # fmt: skip
     return torch.stack(rows, dim=-1).view(-1, 3, 3)
+
+
+Points = list[tuple[int, np.ndarray]]
+"""Body, and place in its frame, m, [3]."""
+
+
+def geom_centres(model: mujoco.MjModel, geoms: Iterable[str]) -> Points:
+    """Centres of geoms."""
+    return [(int(model.geom(name).bodyid[0]), model.geom(name).pos) for name in geoms]
+
+
+def touching_points(model: mujoco.MjModel) -> tuple[Points, list[float]]:
+    """Where a robot may touch the ground first, and how far around each point, m.
+
+    Centres of spheres, ends of capsules, corners of a box around geoms of other shapes.
+    """
+    points: Points = []
+    reach: list[float] = []
+    for geom in np.flatnonzero(model.geom_contype):
+        body, kind, size = int(model.geom_bodyid[geom]), model.geom_type[geom], model.geom_size[geom]
+        if not body:  # the world
+            continue
+        radius, local = float(size[0]), np.zeros((1, 3))
+        if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+            local = np.array([[0, 0, -size[1]], [0, 0, size[1]]])
+        elif kind != mujoco.mjtGeom.mjGEOM_SPHERE:
+            middle, half = model.geom_aabb[geom].reshape(2, 3)
+            radius, local = 0.0, middle + half * np.array(list(product((-1, 1), repeat=3)))
+        turn = np.zeros(9)
+        mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+        points += [(body, model.geom_pos[geom] + turn.reshape(3, 3) @ at) for at in local]
+        reach += [radius] * len(local)
+    return points, reach
 
 
 @dataclass
@@ -57,7 +92,7 @@ def _chain(model: mujoco.MjModel, body: int, base: int) -> list[_Hinge]:
     return chain
 
 
-class FootKinematics:
+class PointKinematics:
     """Forward kinematics of points on chains of hinges, with fixed links and several hinges a link.
 
     With rotation R of a link, joint axis a (link frame) and angle q from its reference, the link turns by Rodrigues'
@@ -65,13 +100,13 @@ class FootKinematics:
     (Featherstone, Rigid Body Dynamics Algorithms, 2008, section 2).
     """
 
-    def __init__(self, model: mujoco.MjModel, geoms: tuple[str, ...], base: int, device: torch.device):
-        """Read the chains from body `base` to each geom; ValueError for a joint that is no hinge."""
-        chains = [_chain(model, model.geom(name).bodyid[0], base) for name in geoms]
+    def __init__(self, model: mujoco.MjModel, points: Points, base: int, device: torch.device):
+        """Read the chains from body `base` to each point's; ValueError for a joint that is no hinge."""
+        chains = [_chain(model, body, base) for body, _ in points]
         depth = max(map(len, chains), default=0)
         chains = [chain + [_Hinge(model.nq - 7)] * (depth - len(chain)) for chain in chains]
         joints = [[chain[k].joint for chain in chains] for k in range(depth)]
-        self._joint = torch.tensor(joints, dtype=torch.int64, device=device).view(depth, len(geoms))
+        self._joint = torch.tensor(joints, dtype=torch.int64, device=device).view(depth, len(points))
         self._reference = torch.tensor(model.qpos0[7:], dtype=torch.float32, device=device)
 
         def stack(name: str) -> Tensor:
@@ -82,11 +117,10 @@ class FootKinematics:
         self._axis = axis.unsqueeze(-1)
         zero = torch.zeros_like(axis[..., 0])
         x, y, z = axis.unbind(-1)
-        self._skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).view(depth, len(geoms), 3, 3)
+        self._skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).view(depth, len(points), 3, 3)
         self._skew2 = self._skew @ self._skew
-        self._point = torch.tensor(
-            np.array([model.geom(name).pos for name in geoms]), dtype=torch.float32, device=device
-        )
+        at = np.array([pos for _, pos in points]).reshape(-1, 3)
+        self._point = torch.tensor(at, dtype=torch.float32, device=device)
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ from mujoco.batch import MODEL_FIELDS, Batch
 from torch import Tensor
 
 from physics.engine import check_params
-from physics.kinematics import FootKinematics
+from physics.kinematics import PointKinematics, geom_centres, touching_points
 from physics.scene import Actuation, build_scene, joint_pos_limits, nominal_params, robot_base
 from robots.config import RobotConfig
 from terrains.ground import Ground
@@ -85,7 +85,11 @@ class MujocoEngine:
         self.base_mass = torch.full((num_envs,), float(model.body_mass[self._base]))
         self.total_mass = torch.full((num_envs,), float(model.body_mass.sum()))
 
-        self._feet = FootKinematics(model, robot.feet, self._base, self.device)
+        feet = geom_centres(model, robot.feet)
+        self._feet = PointKinematics(model, feet, self._base, self.device)
+        points, reach = touching_points(model)
+        self._points = PointKinematics(model, points, self._base, self.device)
+        self.sphere_pos, self.sphere_radius = torch.zeros(num_envs, len(points), 3), torch.tensor(reach)
         self._collision_geoms = np.flatnonzero(model.geom_contype)
         # Sensors stand in the order of their groups: first sensor of each group, for a segmented sum.
         groups = [model.sensor(i).name.split("/")[1] for i in range(model.nsensor)]
@@ -158,6 +162,20 @@ class MujocoEngine:
         self.contact_force[rows] = 0.0
         self.bad[rows] = False
         self._refresh_state()
+        self.sphere_pos[rows], _ = self._points(
+            self.base_pos[rows],
+            self.base_quat[rows],
+            self.base_lin_vel[rows],
+            self.base_ang_vel[rows],
+            self.joint_pos[rows],
+            self.joint_vel[rows],
+        )
+
+    def raise_base(self, height: Tensor) -> None:
+        """See `Engine.raise_base`."""
+        if height.any():
+            self._qpos[:, 2] += height
+            self._refresh_state()
 
     def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
         """See `Engine.set_base_velocity`."""

@@ -120,8 +120,8 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         "commands": {
             "description": (
                 "Of the `command` term: vx, vy (m/s) and yaw rate (rad/s), base frame. To keep a heading, command "
-                "the yaw rate heading_gain * (heading wanted - heading), limited to +-1. `low` and `high` bound the "
-                "commands of the training (where a curriculum widened them, at most that far)."
+                "the yaw rate heading_gain * (heading wanted - heading), between its `low` and `high`. These bound "
+                "the commands of the training (where a curriculum widened them, at most that far)."
             ),
             "heading_gain": cfg.commands.heading_gain,
             **_command_bounds(cfg.commands),
@@ -138,7 +138,8 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
             "description": (
                 "Base level at init_height, joints at rest at default_joint_pos times uniform joint_scale, within "
                 "assumed.joint_pos_limits; linear (world frame) and angular (base frame) velocity uniform in "
-                "+-base_velocity, horizontal position in +-base_position."
+                "+-base_velocity, horizontal position in +-base_position. On uneven ground the base is moved "
+                "vertically until the robot is as far above it, where it is nearest to it, as on level ground."
             ),
             "joint_scale": list(cfg.init.joint_scale),
             "base_velocity": cfg.init.base_velocity,

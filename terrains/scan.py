@@ -122,9 +122,14 @@ class HeightScan:
             mask: bool, [N].
             out: contiguous, [N, P].
         """
+        self.look(torch.stack((base_pos[:, 0], base_pos[:, 1], yaw.cos(), yaw.sin()), dim=1), mask, out)
+
+    def look(self, pose: Tensor, mask: Tensor, out: Tensor) -> None:
+        """The same for world x and y (m), cosine and sine of the heading, [N, 4]; these two times a scale stretch the
+        points' pattern.
+        """
         if not isinstance(self.ground, HeightField):
             return
-        pose = torch.stack((base_pos[:, 0], base_pos[:, 1], yaw.cos(), yaw.sin()), dim=1)
         if self._library is None:
             out.copy_(torch.where(mask.unsqueeze(1), self._look_up(pose, self.ground), out))
             return

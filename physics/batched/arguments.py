@@ -33,8 +33,10 @@ _POINTERS = (
     "coarse",
     "chosen",
     "fresh",
+    "sphere_pos",
 )
-_OPTIONAL = ("previous", "switch_substep", "chosen")
+_PLACED = ("chosen", "sphere_pos")
+_OPTIONAL = ("previous", "switch_substep", *_PLACED)
 """Null where they do not count."""
 
 
@@ -87,7 +89,7 @@ class Arguments:
             placed: put the chosen robots into their fresh states first, and do nothing with the others.
         """
         for name, pointer in self._optional.items():
-            setattr(self.arrays, name, pointer if (placed if name == "chosen" else delayed) else None)
+            setattr(self.arrays, name, pointer if (placed if name in _PLACED else delayed) else None)
         self.solver.substeps, self.solver.iterations = substeps, solver.iterations
         self.solver.relative, self.solver.noise = solver.relative, solver.noise
         self.solver.absolute = solver.absolute

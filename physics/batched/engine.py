@@ -182,7 +182,11 @@ class BatchedEngine:
         self.solver_iterations, self.solver_gradient = own["iterations"][0], own["gradient"][0]
         self._fresh = torch.zeros(13 + 2 * joints, stride, device=device)
         self._chosen = torch.zeros(1, stride, device=device)
-        self._arrays |= {"fresh": self._fresh, "chosen": self._chosen}
+        sphere_pos = torch.zeros(3 * spheres, stride, device=device)
+        self._arrays |= {"fresh": self._fresh, "chosen": self._chosen, "sphere_pos": sphere_pos}
+        self.sphere_pos = sphere_pos[:, :n].unflatten(0, (spheres, 3)).permute(2, 0, 1)
+        radii = [float(s.constants.radius) for s in self.robot_model.spheres]
+        self.sphere_radius = torch.tensor(radii, device=device)
         self.bad = torch.zeros(n, dtype=torch.bool, device=device)
         self.total_mass = torch.zeros(n, device=device)
         if isinstance(self.ground, HeightField):
@@ -269,6 +273,11 @@ class BatchedEngine:
         self._fresh[:, :n].copy_(torch.cat((pos, unit, *others), 1).T)
         self._chosen[0, :n].copy_(torch.where(mask, 2.0, 0.0 if pushed is None else pushed.float()))
         self.bad.masked_fill_(mask, False)
+
+    def raise_base(self, height: Tensor) -> None:
+        """See `Engine.raise_base`."""
+        self.base_pos[:, 2] += height
+        self.foot_pos[..., 2] += height.unsqueeze(1)
 
     def set_base_velocity(self, mask: Tensor, base_lin_vel: Tensor, base_ang_vel: Tensor) -> None:
         """See `Engine.set_base_velocity`."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from physics.kinematics import FootKinematics, quat_to_matrix
+from physics.kinematics import PointKinematics, geom_centres, quat_to_matrix
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def test_positions_and_velocities_are_mujocos(links: int) -> None:
     random = np.random.default_rng(links)
     model = creature(*(leg(name, links, random) for name in "abc"))
     toes = ("c_toe", "a_toe", "b_toe")  # an order of its own
-    feet = FootKinematics(model, toes, base=1, device=CPU)
+    feet = PointKinematics(model, geom_centres(model, toes), base=1, device=CPU)
     data = mujoco.MjData(model)
     qpos, qvel = random.normal(size=(7, model.nq)), random.normal(size=(7, model.nv))
     qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
@@ -58,7 +58,7 @@ def test_positions_and_velocities_are_mujocos(links: int) -> None:
 def test_velocity_is_the_rate_of_position() -> None:
     random = np.random.default_rng(9)
     model = creature(leg("a", 3, random), leg("b", 3, random))
-    feet = FootKinematics(model, ("a_toe", "b_toe"), base=1, device=CPU)
+    feet = PointKinematics(model, geom_centres(model, ("a_toe", "b_toe")), base=1, device=CPU)
     start = np.concatenate(([0.1, 0.2, 0.3, 0.5, 0.5, -0.5, 0.5], random.normal(size=6)))
     rate = random.normal(size=12)
 
@@ -74,7 +74,7 @@ def test_velocity_is_the_rate_of_position() -> None:
 
 def check(model: mujoco.MjModel, toes: tuple[str, ...], random: np.random.Generator) -> None:
     """Positions and velocities of toes are MuJoCo's, in seven random states."""
-    feet, data = FootKinematics(model, toes, base=1, device=CPU), mujoco.MjData(model)
+    feet, data = PointKinematics(model, geom_centres(model, toes), base=1, device=CPU), mujoco.MjData(model)
     jacobian = np.zeros((3, model.nv))
     for _ in range(7):
         data.qpos, data.qvel = random.normal(size=model.nq), random.normal(size=model.nv)
@@ -115,7 +115,7 @@ def test_a_joint_that_is_no_hinge_is_named() -> None:
         "<body name='leg' pos='0 0 1'><joint name='piston' type='slide'/><geom name='toe' size='.1'/></body>"
     )
     with pytest.raises(ValueError, match="'piston' is no hinge"):
-        FootKinematics(creature(slide), ("toe",), base=1, device=CPU)
+        PointKinematics(creature(slide), geom_centres(creature(slide), ("toe",)), base=1, device=CPU)
 
 
 def test_rotation_matrices() -> None:

@@ -30,6 +30,7 @@ struct Arrays {
   const float* chosen;         // 1, or null: 2 for a robot that is put into a new state, 1 for one whose base gets
                                // another velocity, else 0
   const float* fresh;          // 13 + 2 A: base, joint positions and velocities to put there
+  float* sphere_pos;           // 3 per sphere, of the robots put there; or null
   long stride;
   int num_joints, nx, ny, coarse_nx, coarse_ny;
   float x0, y0;                // of the first vertex
@@ -412,16 +413,27 @@ INLINE void write(const Arrays& a, long n, Robot& r, bool moved) {
     S::links(r.rot, limb.joints, S::link_constants(limb.index), chain);
     for (int s = 0; s < S::spheres; ++s) {
       const int sphere = limb.index * S::spheres + s, foot = S::sphere_foot(sphere)[0];
-      if (foot < 0) continue;
+      const bool placed = !moved && a.sphere_pos;
+      if (foot < 0 && !placed) continue;
       V pos[3], vel[3];
       const V* link = chain + S::sphere_link(sphere)[0] * S::link;
       S::motion(r.base, chain, link, limb.joints, S::sphere_constants(sphere), pos, vel);
       for (int i = 0; i < 3; ++i) {
+        if (placed) store(a.sphere_pos + (3 * (S::first_sphere + sphere) + i) * a.stride + n, pos[i]);
+        if (foot < 0) continue;
         store(a.foot_pos + (3 * foot + i) * a.stride + n, pos[i]);
         store(a.foot_vel + (3 * foot + i) * a.stride + n, vel[i]);
       }
     }
   });
+#if BASE_SPHERES
+  if (!moved && a.sphere_pos)
+    for (int s = LIMB_THREAD; s < BaseSpheres::spheres; s += LIMB_THREADS) {
+      V pos[3], vel[3];
+      BaseSpheres::motion(r.base, r.rot, r.rot, r.rot, BaseSpheres::sphere_constants(s), pos, vel);
+      for (int i = 0; i < 3; ++i) store(a.sphere_pos + (3 * (BaseSpheres::first_sphere + s) + i) * a.stride + n, pos[i]);
+    }
+#endif
   if (!moved) return;
   for (int i = 0; i < 3; ++i) r.base[10 + i] = body[i];
   reduce(&bad, 1);

@@ -1,0 +1,47 @@
+"""The height that robots begin an episode at: clear of whatever ground they come to lie over."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from physics import Engine
+from terrains.ground import HeightField
+from terrains.scan import HeightScan, ScanConfig
+
+
+class Footing:
+    """Sets N robots down on a map."""
+
+    def __init__(self, height: float, ground: HeightField, engine: Engine, num_threads: int):
+        """Prepare.
+
+        Args:
+            height: of the base above level ground, m.
+            ground: the map.
+            engine: the robots.
+            num_threads: threads on a CPU, 0 for torch's.
+        """
+        self.height, self._radius = height, engine.sphere_radius
+        count = engine.num_envs * len(self._radius)
+        half = math.sqrt(0.5)
+        # corners of a square, 1 from its middle
+        corners = ScanConfig((-half, half), (-half, half), 2.0 * half, "bilinear")
+        self._scan = HeightScan(corners, ground, engine.device, num_threads or torch.get_num_threads())
+        self._ground = torch.zeros(count, len(self._scan.points[0]), device=engine.device)
+
+    def set_down(self, engine: Engine, mask: Tensor) -> None:
+        """Raise or lower the robots in `mask`, bool [N], which `write_state` has just set.
+
+        They end as far above the ground, where they are nearest to it, as in the same pose on level ground.
+        """
+        shape = engine.sphere_pos.shape[:2]
+        reach = torch.stack((self._radius, torch.zeros_like(self._radius)), 1).expand(*shape, 2)
+        around = torch.cat((engine.sphere_pos[..., :2], reach), 2).flatten(0, 1)
+        self._scan.look(around, mask.repeat_interleave(shape[1]), self._ground)
+        hang = engine.base_pos[:, 2:] - engine.sphere_pos[..., 2] + self._radius  # how far below the base
+        need = self._ground.amax(1).view(shape) + hang
+        height = self.height + need.amax(1) - hang.amax(1)
+        engine.raise_base(torch.where(mask, height - engine.base_pos[:, 2], 0.0))
