@@ -44,6 +44,7 @@ class ArraysEnv(gym.vector.VectorWrapper):
         self._critic = self.flat and inner.cfg.own_critic  # type: ignore[attr-defined]
         self.device = torch.device("cpu") if numpy else inner.device  # type: ignore[attr-defined]
         mode = AutoresetMode.NEXT_STEP if self.late else AutoresetMode.SAME_STEP
+        self.autoreset_mode = mode
         self.metadata = {**env.metadata, "autoreset_mode": mode}
         if self.flat:
             spaces, single = env.observation_space, env.single_observation_space
