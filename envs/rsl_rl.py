@@ -35,7 +35,7 @@ def with_mirror_images(
         for name, value in obs.items():
             index, sign = mirrors[name]
             image[name] = value[..., index] * sign
-        obs = torch.cat((obs, image))
+        obs = TensorDict.cat((obs, image))
     if actions is not None:
         index, sign = inner.action_mirror
         actions = torch.cat((actions, actions[..., index] * sign))

@@ -10,8 +10,18 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from envs.legged_env import LeggedEnv
+
 Observation = Literal["dict", "policy"]
 Autoreset = Literal["same_step", "next_step"]
+
+
+def legged(env: gym.vector.VectorEnv) -> LeggedEnv:
+    """The environment inside all wrappers; ValueError if it is not one of ours."""
+    inner = env.unwrapped
+    if not isinstance(inner, LeggedEnv):
+        raise ValueError(f"an environment of gymnasium.make_vec('Trot/...') is needed, not {inner}")
+    return inner
 
 
 class ArraysEnv(gym.vector.VectorWrapper):
@@ -40,9 +50,9 @@ class ArraysEnv(gym.vector.VectorWrapper):
         """
         super().__init__(env)
         self.numpy, self.flat, self.late = numpy, observation == "policy", autoreset == "next_step"
-        inner = self.unwrapped
-        self._critic = self.flat and inner.cfg.own_critic  # type: ignore[attr-defined]
-        self.device = torch.device("cpu") if numpy else inner.device  # type: ignore[attr-defined]
+        inner = legged(env)
+        self._critic = self.flat and inner.cfg.own_critic
+        self.device = torch.device("cpu") if numpy else inner.device
         mode = AutoresetMode.NEXT_STEP if self.late else AutoresetMode.SAME_STEP
         self.autoreset_mode = mode
         self.metadata = {**env.metadata, "autoreset_mode": mode}

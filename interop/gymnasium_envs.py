@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -29,7 +28,9 @@ def make_vector(
     height: int = 480,
     **kwargs: Any,
 ) -> gym.vector.VectorEnv:
-    """A task's environment: a `LeggedEnv` whose observations last (the next step leaves them alone), in wrappers where keywords ask for them.
+    """A task's environment: a `LeggedEnv`, in wrappers where keywords ask for them.
+
+    Observations last: the next step leaves alone what this one returned.
 
     Args:
         task: its name.
@@ -91,7 +92,7 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         self.metadata = self.metadata | {"render_fps": 1.0 / config.step_dt}
         self.observation_space = self.vector.single_observation_space
         self.action_space = self.vector.single_action_space
-        self._last_picture: np.ndarray | None = None
+        self._last_picture: Any = None
         self._over = False
 
     def reset(
@@ -111,11 +112,11 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
             obs, info = info["final_obs"][:1], info["final_info"]
         return _first(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _infos(info)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """A picture, uint8 [height, width, 3]; after an episode's end the last one, without render mode None."""
+    def render(self) -> Any:
+        """A picture, uint8 [height, width, 3], after an episode's end the last drawn; None without a render mode."""
         if self.render_mode and (self._last_picture is None or not self._over):
             pictures = self.vector.render()
-            self._last_picture = pictures[0] if pictures else None  # type: ignore[assignment]
+            self._last_picture = pictures[0] if pictures else None
         return self._last_picture
 
     def close(self) -> None:
@@ -123,7 +124,7 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         self.vector.close()
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """ValueError with one sentence for a keyword that is not one of its choices."""
     if value not in choices:
         raise ValueError(

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from interop.arrays import legged
+
 RENDER_MODE = "rgb_array"
 
 
@@ -29,11 +31,11 @@ class RenderedEnv(gym.vector.VectorWrapper):
         super().__init__(env)
         self._size = width, height
         self._camera: Any = None
-        fps = 1.0 / self.unwrapped.cfg.step_dt  # type: ignore[attr-defined]
+        fps = 1.0 / legged(env).cfg.step_dt
         self.metadata = {**env.metadata, "render_modes": [RENDER_MODE], "render_fps": fps}
 
     @property
-    def render_mode(self) -> str:
+    def render_mode(self) -> str:  # type: ignore[override]
         """Always `rgb_array`."""
         return RENDER_MODE
 
@@ -42,7 +44,7 @@ class RenderedEnv(gym.vector.VectorWrapper):
         from viewers.live import LiveCamera, Pictures  # most programs never render
 
         if self._camera is None:
-            self._camera = LiveCamera(self.unwrapped, *self._size)  # type: ignore[arg-type]
+            self._camera = LiveCamera(legged(self.env), *self._size)
         return Pictures(self._camera)
 
     def close(self, **kwargs: Any) -> None:
