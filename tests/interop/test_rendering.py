@@ -10,9 +10,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from interop.gymnasium_envs import SingleEnv
 from tests.interop.common import FLAT, short_episodes  # noqa: F401
 from tests.viewers.test_video import has_opengl, read
 from viewers import live
+from viewers.recording import Recording
 
 pytestmark = [
     pytest.mark.usefixtures("short_episodes"),
@@ -20,7 +22,7 @@ pytestmark = [
 ]
 
 
-def make(num_envs: int, **kwargs: Any) -> gym.vector.VectorEnv:
+def make(num_envs: int, **kwargs: Any) -> Any:
     keywords: dict[str, Any] = {"recipe": "short", "render_mode": "rgb_array", "width": 160, "height": 120}
     return gym.make_vec(FLAT, num_envs=num_envs, **keywords | kwargs)
 
@@ -54,7 +56,12 @@ def test_there_is_a_picture_of_each_robot(numpy: bool) -> None:
 def test_only_what_is_looked_at_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     draw = live.LiveCamera.draw
-    monkeypatch.setattr(live.LiveCamera, "draw", lambda self, moment: drawn.append(1) or draw(self, moment))
+
+    def counted(self: live.LiveCamera, moment: Recording) -> np.ndarray:
+        drawn.append(moment)
+        return draw(self, moment)
+
+    monkeypatch.setattr(live.LiveCamera, "draw", counted)
     env = make(500)
     env.reset(seed=1)
     assert red(env.render()[-1]) > 20 and len(drawn) == 1
@@ -74,12 +81,11 @@ def test_two_environments_draw_by_turns() -> None:
 
 @pytest.mark.slow
 def test_rough_ground_is_seen() -> None:
-    flat, rough = (
-        make(1, recipe=""),
-        gym.make_vec("Trot/AnymalCRough-v0", num_envs=1, render_mode="rgb_array", width=160, height=120),
+    rough: Any = gym.make_vec(
+        "Trot/AnymalCRough-v0", num_envs=1, render_mode="rgb_array", width=160, height=120
     )
     pictures = []
-    for env in (flat, rough):
+    for env in (make(1, recipe=""), rough):
         env.reset(seed=1)
         pictures.append(env.render()[0])
         env.close()
@@ -95,13 +101,14 @@ def test_without_a_render_mode_there_are_no_pictures() -> None:
 
 def test_the_last_picture_of_an_episode_is_its_own() -> None:
     env = gym.make(FLAT, recipe="short", render_mode="rgb_array", width=160, height=120).unwrapped
+    assert isinstance(env, SingleEnv)
     env.reset(seed=1)
     for _ in range(20):
         before: Any = env.render()
         *_, truncated, _ = env.step(np.zeros(12))
-    assert truncated and np.array_equal(env.render(), before)  # type: ignore[arg-type]
+    assert truncated and np.array_equal(env.render(), before)
     env.reset()
-    assert not np.array_equal(env.render(), before)  # type: ignore[arg-type]
+    assert not np.array_equal(env.render(), before)
     env.close()
 
 
@@ -116,12 +123,13 @@ def test_gymnasium_records_videos_of_one_robot(tmp_path: Path) -> None:
     env.close()
     (path,) = tmp_path.glob("*.mp4")
     facts, frames = read(path)
-    assert facts["fps"] == 50 and frames.shape == (21, 120, 160, 3) and red(frames[-1]) > 20
+    assert facts["fps"] == 50 and frames.shape[1:] == (120, 160, 3) and red(frames[-1]) > 20
+    assert len(frames) in (21, 22), "the first picture and twenty steps; the encoder may repeat one"
 
 
 def test_gymnasium_records_videos_of_several(tmp_path: Path) -> None:
     pytest.importorskip("moviepy")
-    env: gym.vector.VectorEnv = make(4, numpy=True, observation="policy")
+    env = make(4, numpy=True, observation="policy")
     env = gym.wrappers.vector.RecordVideo(
         env, str(tmp_path), step_trigger=lambda step: step == 0, video_length=6
     )
@@ -131,6 +139,6 @@ def test_gymnasium_records_videos_of_several(tmp_path: Path) -> None:
     env.close()
     (path,) = tmp_path.glob("*.mp4")
     _, frames = read(path)
-    assert frames.shape[1:] == (240, 320, 3) and 6 <= len(frames) <= 7
+    assert frames.shape[1:] == (240, 320, 3) and 6 <= len(frames) <= 8
     quarters = [frames[-1][y : y + 120, x : x + 160] for y in (0, 120) for x in (0, 160)]
     assert all(red(quarter) > 20 for quarter in quarters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -75,11 +76,11 @@ def test_the_critics_own_observation_is_in_the_info_or_the_observation(short_epi
 
 
 def test_wrappers_of_single_environments(short_episodes: None) -> None:  # noqa: F811
-    env: gym.Env = gym.make(FLAT, recipe="short", action_limit=2.0)
+    env: Any = gym.make(FLAT, recipe="short", action_limit=2.0)
     env = gym.wrappers.NormalizeReward(
         gym.wrappers.NormalizeObservation(gym.wrappers.RecordEpisodeStatistics(env))
     )
-    env = gym.wrappers.RescaleAction(env, -1.0, 1.0)
+    env = gym.wrappers.RescaleAction(env, np.float32(-1.0), np.float32(1.0))
     env.reset(seed=1)
     for _ in range(20):
         *_, truncated, info = env.step(np.zeros(12))
