@@ -46,10 +46,11 @@ class TorchRLEnv(EnvBase):
         return self._seen(obs)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
-        _, reward, terminated, truncated, info = self.env.step(tensordict["action"])
-        done = terminated | truncated
+        obs, reward, terminated, truncated, info = self.env.step(tensordict["action"])
+        done, final = terminated | truncated, info["final_obs"]
+        after = {name: torch.where(done.unsqueeze(1), final[name], value) for name, value in obs.items()}
         ends = {"reward": reward, "done": done, "terminated": terminated, "truncated": truncated}
-        return self._seen(info["final_obs"]).update({k: value.unsqueeze(1) for k, value in ends.items()})
+        return self._seen(after).update({k: value.unsqueeze(1) for k, value in ends.items()})
 
     def _seen(self, obs: dict[str, Tensor]) -> TensorDict:
         named = {"observation": obs["policy"]}
