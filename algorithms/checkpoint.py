@@ -33,6 +33,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     Raises:
         ValueError: the file is missing, truncated, or not one of ours.
     """
+    content = read(path, device)
+    if content.get("format") != FORMAT:
+        raise ValueError(f"checkpoint {path} was not written by this program (format {FORMAT} expected)")
+    return content
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint, whoever wrote it; ValueError if it is missing or damaged, or no dictionary."""
     if not path.is_file():
         raise ValueError(f"checkpoint {path} does not exist{_choices(path.parent)}")
     try:
@@ -44,7 +52,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for damaged files
         reason = str(error).split("\n")[0][:100]
         raise ValueError(f"checkpoint {path} is damaged or not a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict):
         raise ValueError(f"checkpoint {path} was not written by this program (format {FORMAT} expected)")
     return content
 

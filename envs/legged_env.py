@@ -225,7 +225,9 @@ class LeggedEnv(gym.vector.VectorEnv):
             self.engine.base_wrench[:, :2] = force
         self._look_around(done)
         info: dict[str, Any] = {"_final_obs": done, "final_info": {}, "_final_info": done}
-        info |= {"final_obs": copied(self._final_obs, self.lasting), "log": Figures(self._log_names, log)}
+        figures = Figures(self._log_names, log)  # gymnasium's converters rebuild plain dictionaries only
+        info["log"] = dict(figures) if self.lasting else figures
+        info["final_obs"] = copied(self._final_obs, self.lasting)
         return self.get_observations(), rewards, terminated, truncated, info
 
     def set_commands(self, command: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,32 @@ COUNTS = ("Episode/finished", "Episode/non_finite")
 """Log entries that count robots in a step; every other `Episode/...` is an average over finished episodes."""
 
 
+def with_mirror_images(
+    env: RslRlVecEnv, obs: TensorDict | None, actions: Tensor | None
+) -> tuple[TensorDict | None, Tensor | None]:
+    """Samples [B, ...] and, behind them, their images in a mirror, [2 B, ...].
+
+    It is what rsl_rl's `symmetry_cfg` wants as `data_augmentation_func`, for augmentation and for its mirror loss.
+
+    Args:
+        env: the adapter, whose task says what looks how in the mirror.
+        obs: observations `policy` and, where it differs, `critic`; None for none.
+        actions: [B, A], or None.
+    """
+    inner = env.unwrapped
+    mirrors = {"policy": inner.obs_mirror, "critic": inner.critic_mirror}
+    if obs is not None:
+        image = obs.clone()
+        for name, value in obs.items():
+            index, sign = mirrors[name]
+            image[name] = value[..., index] * sign
+        obs = TensorDict.cat((obs, image))
+    if actions is not None:
+        index, sign = inner.action_mirror
+        actions = torch.cat((actions, actions[..., index] * sign))
+    return obs, actions
+
+
 class RslRlVecEnv(VecEnv):
     """Adapter for rsl_rl 5.x; every tensor stays on the environment's device.
 

@@ -23,6 +23,7 @@ from envs.tasks import all_tasks, get_task
 from physics import choose_device
 from robots.config import nearest
 from runs.config import RunConfig, load_config
+from runs.rsl_rl_checkpoints import converted, is_rsl_rl
 
 
 @dataclass
@@ -127,8 +128,12 @@ def check_names(cfg: RunConfig) -> None:
             raise ValueError(f"--{flag} {name!r} must be a name: no .., no control characters, no leading /")
 
 
-def find_run(flags: RunFlags) -> Path:
+def find_run(flags: RunFlags, any_learner: bool = False) -> Path:
     """The run folder that flags name, or the newest with a checkpoint.
+
+    Args:
+        flags: what is looked for.
+        any_learner: the newest may be a run of rsl_rl, which can be played but not resumed.
 
     Raises:
         ValueError: none is there, or several; the sentence lists what is.
@@ -140,7 +145,7 @@ def find_run(flags: RunFlags) -> Path:
     runs = sorted((run for run in found if run.is_dir()), key=_age)
     if not name:
         for run in reversed(runs):
-            trained = checkpoint.available(run) and saved_value(run, "learner") != "rsl_rl"
+            trained = checkpoint.available(run) and (any_learner or saved_value(run, "learner") != "rsl_rl")
             if trained and saved_value(run, "task") in ([task] if task else all_tasks()):
                 return run
         raise ValueError(
@@ -226,7 +231,8 @@ def open_run(
     Raises:
         ValueError: with one sentence that says what is missing or damaged.
     """
-    folder = find_run(RunFlags(task, load_run=load_run, log_dir=log_dir, experiment_name=experiment_name))
+    flags = RunFlags(task, load_run=load_run, log_dir=log_dir, experiment_name=experiment_name)
+    folder = find_run(flags, any_learner=True)
     cfg = load_config(folder / "config.yaml")
     path = folder / BEST
     if iteration >= 0 or not best or not path.is_file():
@@ -257,9 +263,11 @@ NEEDED = ("metadata", "policy", "iteration")
 
 
 def load_checkpoint(path: Path, task: str, device: str) -> dict[str, Any]:
-    """Read a checkpoint of a task; ValueError if it is damaged, foreign or another task's."""
+    """Read a checkpoint of a task, ours or rsl_rl's; ValueError if it is damaged, foreign or another task's."""
     try:
-        content = checkpoint.load(path, device)
+        content = checkpoint.read(path, device)
+        theirs = is_rsl_rl(content)
+        content = converted(content, path, task) if theirs else checkpoint.load(path, device)
     except ValueError as error:
         raise ValueError(f"{error}{_readable(path)}") from error
     if missing := [name for name in NEEDED if name not in content]:

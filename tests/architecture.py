@@ -38,6 +38,7 @@ ROOMS = {
         "a run: configuration, folder, training, export",
         "viewers evaluation envs algorithms physics terrains robots native",
     ),
+    "interop": Room("other people's programs on our environments", "viewers envs robots"),
     "viewers": Room("pictures and tables", "evaluation envs physics terrains robots"),
     "evaluation": Room("how good a policy is", "envs terrains robots native"),
     "envs": Room("what a robot is asked to do", "physics terrains robots native"),

@@ -92,6 +92,7 @@ class Offscreen:
             text: lines in the lower left corner.
             values: what stands beside each of them.
         """
+        self._gl.make_current()  # there may be several
         mujoco.mjr_render(self._rect, self.scene, self._context)
         if text:
             mujoco.mjr_overlay(
@@ -111,5 +112,6 @@ class Offscreen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._gl.make_current()
         self._context.free()
         self._gl.free()

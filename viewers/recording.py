@@ -91,32 +91,42 @@ def record(env: LeggedEnv, policy: Callable[[Tensor], Tensor], commands: Tensor,
     env.reset(seed=seed)
     forget = getattr(policy, "reset", lambda mask=None: None)
     forget()
-    engine, state, scale = env.engine, env.state, env.cfg.control.action_scale
     steps: list[dict[str, np.ndarray]] = []
     for command in commands.to(env.device):
         actions = policy(env.set_commands(command)["policy"])
         _, _, terminated, truncated, _ = env.step(actions)
         forget(terminated | truncated)
-        now = {
-            "base_pos": engine.base_pos,
-            "base_quat": engine.base_quat,
-            "base_lin_vel": state.base_lin_vel,
-            "base_ang_vel": state.base_ang_vel,
-            "joint_pos": engine.joint_pos,
-            "joint_target": env.default_joint_pos + scale * env.action,
-            "joint_torque": engine.joint_torque,
-            "foot_contact": engine.contact_force[:, state.feet, 2] > CONTACT_FORCE,
-            "fell": terminated,
-        }
-        steps.append({name: tensor.cpu().numpy().copy() for name, tensor in now.items()})
+        steps.append(look(env) | {"fell": terminated.cpu().numpy().copy()})
+    stacked = {name: np.stack([step[name] for step in steps]) for name in steps[0]}
+    return make_recording(env, commands.cpu().numpy(), stacked)
+
+
+def look(env: LeggedEnv) -> dict[str, np.ndarray]:
+    """Copies of what a `Recording` holds of each robot, as it is now, [N, ...]; whether it fell is left out."""
+    engine, state = env.engine, env.state
+    now = {
+        "base_pos": engine.base_pos,
+        "base_quat": engine.base_quat,
+        "base_lin_vel": state.base_lin_vel,
+        "base_ang_vel": state.base_ang_vel,
+        "joint_pos": engine.joint_pos,
+        "joint_target": env.default_joint_pos + env.cfg.control.action_scale * env.action,
+        "joint_torque": engine.joint_torque,
+        "foot_contact": engine.contact_force[:, state.feet, 2] > CONTACT_FORCE,
+    }
+    return {name: tensor.cpu().numpy().copy() for name, tensor in now.items()}
+
+
+def make_recording(env: LeggedEnv, command: np.ndarray, steps: dict[str, np.ndarray]) -> Recording:
+    """A recording of steps [T, N, ...], as `look` names them, under commands [T, 3]."""
     return Recording(
         robot=env.cfg.robot,
         joint_names=env.joint_names,
         step_dt=env.step_dt,
         effort_limits=env.effort_limits.cpu().numpy(),
-        command=commands.cpu().numpy(),
+        command=command,
         ground=env.ground,
-        **{name: np.stack([step[name] for step in steps]) for name in steps[0]},
+        **steps,
     )
 
 

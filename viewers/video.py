@@ -8,6 +8,8 @@ import mujoco
 import numpy as np
 
 from physics.scene import build_scene
+from robots.config import RobotConfig
+from terrains.ground import Ground
 from viewers.mp4 import Mp4Writer
 from viewers.offscreen import Offscreen
 from viewers.recording import FIELD_OF_VIEW, Camera, Recording, follow, formation, frame_steps
@@ -34,18 +36,29 @@ def film(recording: Recording, path: Path, size: tuple[int, int], fps: float) ->
     source = (round(size[0] * _SUPERSAMPLING), round(size[1] * _SUPERSAMPLING))
     positions = formation(recording)
     cameras = follow(recording, positions)
-    model = build_scene(recording.robot, recording.ground, visuals=True)
-    _separate_boxes(model)
-    _set_quality(model, max(camera.distance for camera in cameras), close=recording.num_robots <= 2)
-    num_geoms = recording.num_robots * (model.ngeom + 4 * _ARC_SEGMENTS) + 100
-    painter = _Painter(model, recording, positions)
+    distance = max(camera.distance for camera in cameras)
+    model = stage(recording.robot, recording.ground, distance, close=recording.num_robots <= 2)
+    painter = Painter(model, recording, positions)
     with (
-        Offscreen(model, *source, num_geoms) as offscreen,
+        Offscreen(model, *source, geoms(model, recording.num_robots)) as offscreen,
         Mp4Writer(path, size, fps, source) as video,
     ):
         for step in frame_steps(recording, fps):
             painter.paint(offscreen.scene, step, cameras[step])
             video.write(offscreen.render(*_legend(recording, step)))
+
+
+def stage(robot: RobotConfig, ground: Ground, distance: float, close: bool) -> mujoco.MjModel:
+    """A robot on its ground, made for pictures from a `distance` (m); `close` for rounder shapes."""
+    model = build_scene(robot, ground, visuals=True)
+    _separate_boxes(model)
+    _set_quality(model, distance, close)
+    return model
+
+
+def geoms(model: mujoco.MjModel, num_robots: int) -> int:
+    """Room that a scene of so many robots and their arrows needs."""
+    return num_robots * (model.ngeom + 4 * _ARC_SEGMENTS) + 100
 
 
 def _separate_boxes(model: mujoco.MjModel) -> None:
@@ -77,7 +90,7 @@ def _set_quality(model: mujoco.MjModel, distance: float, close: bool) -> None:
     vis.global_.fovy = FIELD_OF_VIEW
 
 
-class _Painter:
+class Painter:
     """Puts every robot of a recording into one scene."""
 
     def __init__(self, model: mujoco.MjModel, recording: Recording, positions: np.ndarray):

@@ -102,18 +102,15 @@ def get_task(name: str) -> Task:
 
 
 def register_gymnasium_envs() -> None:
-    """Make every task known to `gymnasium.make_vec`; calling it twice does no harm."""
+    """Make every task known to gymnasium; calling it twice does no harm.
+
+    What makes the environments is named, not imported: it draws pictures, which no task needs.
+    """
     for task in all_tasks().values():
         if task.gym_id not in gym.registry:
             gym.register(
                 task.gym_id,
-                vector_entry_point="envs.tasks:make_gymnasium_env",
+                entry_point="interop.gymnasium_envs:SingleEnv",
+                vector_entry_point="interop.gymnasium_envs:make_vector",
                 kwargs={"task": task.name},
             )
-
-
-def make_gymnasium_env(task: str, num_envs: int, recipe: str = "", **kwargs: Any) -> gym.vector.VectorEnv:
-    """A task's environment by name, whose observations last; keywords are those of `LeggedEnv`."""
-    from envs.legged_env import LeggedEnv
-
-    return LeggedEnv(get_task(task).recipe(recipe).env(), num_envs, **{"lasting": True} | kwargs)
