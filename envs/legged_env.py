@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -139,21 +140,34 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._draw_robots()
 
     def _make_spaces(self) -> None:
-        """Layouts of actions and observations, and how both look in the mirror."""
+        """Layouts of actions and observations."""
         self.observer = observer = Observer(self.cfg, self.state, self.joint_names)
         self._obs, self._final_obs = observer.empty(), observer.empty()
         self.obs_layout, self.critic_obs_layout = observer.layouts["policy"], observer.layouts["critic"]
         """Observation term -> number of columns, in order."""
         self.num_obs, self.num_critic_obs = observer.size("policy"), observer.size("critic")
         self.obs_scale = observer.scales["policy"]
-        self.obs_mirror, self.critic_mirror = observer.mirrors["policy"], observer.mirrors["critic"]
-        index, sign = mirror_joints(self.cfg.robot, self.joint_names)
-        self.action_mirror = index.to(self.device), sign.to(self.device)
         limit = self.cfg.control.clip_actions
         self.single_action_space = gym.spaces.Box(-limit, limit, (self.num_actions,), np.float32)
         self.single_observation_space = observer.space
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
+
+    @cached_property
+    def obs_mirror(self) -> tuple[Tensor, Tensor]:
+        """Index and sign of the policy's observation in the mirror; like its kin made when symmetry asks for it."""
+        return self.observer.mirror("policy")
+
+    @cached_property
+    def critic_mirror(self) -> tuple[Tensor, Tensor]:
+        """The same of the critic's."""
+        return self.observer.mirror("critic")
+
+    @cached_property
+    def action_mirror(self) -> tuple[Tensor, Tensor]:
+        """The same of the action."""
+        index, sign = mirror_joints(self.cfg.robot, self.joint_names)
+        return index.to(self.device), sign.to(self.device)
 
     def _draw_robots(self) -> None:
         """Draw the robots' first levels and the differences between them."""

@@ -15,7 +15,7 @@ import numpy as np
 from robots.config import RobotConfig, nearest
 
 PLAIN = mujoco.MjSpec()
-"""Options and defaults as MuJoCo has them: those of a robot's file are the robot's, not the ground's or our drives'."""
+"""Options and defaults as MuJoCo has them: a file's own are not meant for our ground and drives."""
 _REPLACED = {
     "actuators": "drive",
     "sensors": "sensor",
@@ -46,7 +46,9 @@ def load_mjcf(robot: RobotConfig) -> tuple[mujoco.MjSpec, list[str]]:
             f"robot {robot.name}: {path} is no valid MJCF ({' '.join(str(error).split())})"
         ) from error
     # What the file's own floor meets is the ground's to meet; MuJoCo's default where the file has none.
-    floor = next(((g.contype, g.conaffinity) for g in spec.worldbody.geoms if g.contype or g.conaffinity), (1, 1))
+    floor = next(
+        ((g.contype, g.conaffinity) for g in spec.worldbody.geoms if g.contype or g.conaffinity), (1, 1)
+    )
     changes = []
     if gone := [*_remove_surroundings(spec), *_remove_elements(spec), *_reset_options(spec)]:
         changes.append(f"ours replace {', '.join(gone)}")
@@ -182,6 +184,9 @@ def drop_visuals(spec: mujoco.MjSpec) -> None:
     """Remove what does not collide, meshes and textures included; masses stay as the whole file gives them."""
     if spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE:
         for body in spec.bodies[1:]:
-            body.explicitinertial, body.ipos = False, [np.nan] * 3  # such a compiler overrides what was written
+            body.explicitinertial, body.ipos = (
+                False,
+                [np.nan] * 3,
+            )  # such a compiler overrides what was written
         spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_AUTO
     spec.discard_visual()

@@ -55,7 +55,9 @@ def _structure(spec: mujoco.MjSpec) -> Iterator[str]:
         yield f"body {body.name!r} is not part of {base.name!r}, the robot: remove it from the MJCF"
     hinges = [joint for joint in spec.joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE]
     for joint in spec.joints[1:]:
-        kind = {mujoco.mjtJoint.mjJNT_SLIDE: "slides", mujoco.mjtJoint.mjJNT_BALL: "is a ball joint"}.get(joint.type)
+        kind = {mujoco.mjtJoint.mjJNT_SLIDE: "slides", mujoco.mjtJoint.mjJNT_BALL: "is a ball joint"}.get(
+            joint.type
+        )
         if kind:
             help = "remove it to fix its body" if kind == "slides" else "write it as three hinges"
             yield f"joint {joint.name!r} of body {joint.parent.name!r} {kind}, joints must be hinges: {help}"

@@ -243,8 +243,13 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         height=256,
     )
     material = spec.add_material(
-        PLAIN.default, name="scene/ground", texrepeat=[1, 1], texuniform=True, reflectance=0.05)
+        PLAIN.default, name="scene/ground", texrepeat=[1, 1], texuniform=True, reflectance=0.05
+    )
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "scene/ground"
     spec.worldbody.add_light(
-        PLAIN.default, pos=[0, 0, 6], dir=[0.3, 0.4, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True
+        PLAIN.default,
+        pos=[0, 0, 6],
+        dir=[0.3, 0.4, -1],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        castshadow=True,
     )

@@ -60,17 +60,26 @@ class RobotConfig:
 def match(patterns: dict[str, T], name: str) -> T:
     """Value of the first pattern that matches the whole name; ValueError with the patterns if none does."""
     for pattern, value in patterns.items():
-        if re.fullmatch(pattern, name):
+        if _fits(pattern, name):
             return value
-    raise ValueError(f"no pattern of {', '.join(patterns)} matches {name!r}")
+    raise ValueError(f"no pattern of {', '.join(patterns) or '(there is none)'} matches {name!r}")
 
 
 def matching(patterns: tuple[str, ...], names: tuple[str, ...] | list[str]) -> list[str]:
     """Names, in order, that any pattern matches; ValueError for a pattern that matches nothing."""
     for pattern in patterns:
-        if not any(re.fullmatch(pattern, name) for name in names):
+        if not any(_fits(pattern, name) for name in names):
             raise ValueError(f"{pattern!r} matches none of {', '.join(names)}.{nearest(pattern, names)}")
-    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+    return [name for name in names if any(_fits(pattern, name) for pattern in patterns)]
+
+
+def _fits(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise ValueError(
+            f"{pattern!r} is no regular expression ({error}); '.*' stands for anything"
+        ) from error
 
 
 def nearest(name: str, choices: tuple[str, ...] | list[str]) -> str:
