@@ -7,7 +7,7 @@ says so. What only its author can change is left for `physics.robot_check`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import mujoco
 import numpy as np
@@ -39,12 +39,8 @@ def load_mjcf(robot: RobotConfig) -> tuple[mujoco.MjSpec, list[str]]:
     if not path.is_file():
         near = nearest(path.name, sorted(file.name for file in path.parent.glob("*.xml")))
         raise ValueError(f"robot {robot.name}: {path} does not exist.{near}")
-    try:
+    with explained(f"robot {robot.name}: {path} is no valid MJCF"):
         spec = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise ValueError(
-            f"robot {robot.name}: {path} is no valid MJCF ({' '.join(str(error).split())})"
-        ) from error
     # What the file's own floor meets is the ground's to meet; MuJoCo's default where the file has none.
     floor = next(
         ((g.contype, g.conaffinity) for g in spec.worldbody.geoms if g.contype or g.conaffinity), (1, 1)
@@ -52,16 +48,19 @@ def load_mjcf(robot: RobotConfig) -> tuple[mujoco.MjSpec, list[str]]:
     changes = []
     if gone := [*_remove_surroundings(spec), *_remove_elements(spec), *_reset_options(spec)]:
         changes.append(f"ours replace {', '.join(gone)}")
-    changes += [*_set_contacts(spec, floor), *_set_joints(spec), *_name_geoms(spec), *_join_base(spec, path)]
+    changes += [*_set_contacts(spec, floor), *_set_joints(spec), *_name_geoms(spec)]
+    with explained(f"robot {robot.name}: {path} does not compile"):
+        changes += _join_base(spec)
     return spec, changes
 
 
-def compiled(spec: mujoco.MjSpec, what: str) -> mujoco.MjModel:
-    """Compile; ValueError in one sentence, which begins with `what`, for what MuJoCo refuses."""
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """What MuJoCo refuses is one sentence, which begins with `what`."""
     try:
-        return spec.compile()
+        yield
     except ValueError as error:
-        raise ValueError(f"{what} does not compile ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{what} ({' '.join(str(error).split())})") from error
 
 
 def count(number: int, what: str) -> str:
@@ -166,7 +165,7 @@ def _name_geoms(spec: mujoco.MjSpec) -> Iterator[str]:
         yield f"nameless geoms are called {', '.join(given)}"
 
 
-def _join_base(spec: mujoco.MjSpec, path: Path) -> Iterator[str]:
+def _join_base(spec: mujoco.MjSpec) -> Iterator[str]:
     """A base without mass, as some converters write it, takes that of the bodies fixed to it.
 
     Other bodies without joints stay as they are: every engine computes them as part of what carries them.
@@ -174,7 +173,7 @@ def _join_base(spec: mujoco.MjSpec, path: Path) -> Iterator[str]:
     base = next((body for body in spec.worldbody.bodies if body.joints), None)
     if base is None or base.explicitinertial or all(child.joints for child in base.bodies):
         return
-    model = compiled(spec.copy(), str(path))
+    model = spec.copy().compile()
     if model.body_mass[model.jnt_bodyid[0]] == 0.0:
         spec.fuse_static()
         yield f"base {base.name!r} has no mass of its own, and bodies without joints are part of what carries them"

@@ -94,7 +94,7 @@ def _value(values: dict[str, float], joint: str) -> float | None:
 def _contacts(robot: RobotConfig, geoms: list[str]) -> Iterator[str]:
     """Feet and contact groups that are not there."""
     groups = list(robot.contact_groups)
-    if not geoms:
+    if robot.feet and not geoms:
         yield "no geom of its MJCF touches the ground: give those that should contype 1"
         return
     for foot in robot.feet:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physics.mjcf import PLAIN, compiled, drop_visuals, load_mjcf
+from physics.mjcf import PLAIN, drop_visuals, explained, load_mjcf
 from physics.robot_check import check_robot, tell
 from physics.walls import Parts, split
 from robots.config import RobotConfig, match, matching
@@ -60,17 +60,20 @@ def build_scene(
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     # One robot is one island, and a body has few geoms: looking for more only costs time.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+    refused = f"robot {robot.name}: {robot.mjcf_path} does not compile"
     if visuals:
         _add_surroundings(spec)
     else:
-        drop_visuals(spec)
+        with explained(refused):
+            drop_visuals(spec)
     for geom in spec.geoms:
         if geom.contype:  # a robot's friction is the contact's, whatever the ground's is
             geom.priority = max(geom.priority, 1)
     _add_ground(spec, ground, visuals)
     _add_actuators(spec, robot, actuation)
     _add_contact_sensors(spec, robot)
-    return compiled(spec, f"robot {robot.name}: {robot.mjcf_path}")
+    with explained(refused):
+        return spec.compile()
 
 
 def joint_pos_limits(model: mujoco.MjModel) -> Tensor:

@@ -91,7 +91,7 @@ def stand(robot: RobotConfig, model: mujoco.MjModel) -> Standing:
 
 def lowest_point(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> np.ndarray:
     """Lowest point of a geom, world frame, m, [3]; of a mesh its lowest vertex."""
-    kinds, kind, size = mujoco.mjtGeom, model.geom_type[geom], model.geom_size[geom]
+    kinds, kind, size = mujoco.mjtGeom, mujoco.mjtGeom(model.geom_type[geom]), model.geom_size[geom]
     pos, rot = data.geom_xpos[geom], data.geom_xmat[geom].reshape(3, 3)
     down = -rot[2]  # in the geom's frame
     if kind == kinds.mjGEOM_MESH:
