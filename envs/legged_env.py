@@ -25,7 +25,6 @@ from envs.randomisation import Randomisation
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import make_state
 from envs.step_log import Figures, StepLog
-from envs.symmetry import mirror_joints
 from native.launch import fused, prepare
 from physics import BatchedEngine, make_engine
 from terrains.curriculum import CommandCurriculum, Curriculum
@@ -153,21 +152,10 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
-    @cached_property
-    def obs_mirror(self) -> tuple[Tensor, Tensor]:
-        """Index and sign of the policy's observation in the mirror; like its kin made when symmetry asks for it."""
-        return self.observer.mirror("policy")
-
-    @cached_property
-    def critic_mirror(self) -> tuple[Tensor, Tensor]:
-        """The same of the critic's."""
-        return self.observer.mirror("critic")
-
-    @cached_property
-    def action_mirror(self) -> tuple[Tensor, Tensor]:
-        """The same of the action."""
-        index, sign = mirror_joints(self.cfg.robot, self.joint_names)
-        return index.to(self.device), sign.to(self.device)
+    # index and sign of policy's and critic's observation and of the action in the mirror: only symmetry asks for them
+    obs_mirror = cached_property(lambda self: self.observer.mirror("policy"))
+    critic_mirror = cached_property(lambda self: self.observer.mirror("critic"))
+    action_mirror = cached_property(lambda self: self.observer.mirror("action"))
 
     def _draw_robots(self) -> None:
         """Draw the robots' first levels and the differences between them."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from envs.config import EnvConfig
 from envs.state import RobotState
-from envs.symmetry import mirror_observation
+from envs.symmetry import mirror_joints, mirror_observation
 
 GROUPS = ("policy", "critic")
 
@@ -45,10 +45,13 @@ class Observer:
         self._noise_scale = torch.cat(noise).to(self._device) * self.scales["policy"] * cfg.noise.level
         self._noise = torch.zeros_like(self.empty()["policy"])
 
-    def mirror(self, group: str) -> tuple[Tensor, Tensor]:
-        """Index and sign of a group's mirror image, see envs/symmetry.py; ValueError where the robot has none."""
-        kinds = [term.mirror for term in self.cfg.terms_of(group).values()]
-        index, sign = mirror_observation(kinds, self.cfg.robot, self._joint_names, self.cfg.scan.shape)
+    def mirror(self, what: str) -> tuple[Tensor, Tensor]:
+        """Index and sign of a group's observation, or the `action`, in the mirror; ValueError where it has none."""
+        if what == "action":
+            index, sign = mirror_joints(self.cfg.robot, self._joint_names)
+        else:
+            kinds = [term.mirror for term in self.cfg.terms_of(what).values()]
+            index, sign = mirror_observation(kinds, self.cfg.robot, self._joint_names, self.cfg.scan.shape)
         return index.to(self._device), sign.to(self._device)
 
     def _scale(self, group: str) -> Tensor:
