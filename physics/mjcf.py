@@ -48,7 +48,8 @@ def load_mjcf(robot: RobotConfig) -> tuple[mujoco.MjSpec, list[str]]:
     changes = []
     if gone := [*_remove_surroundings(spec), *_remove_elements(spec), *_reset_options(spec)]:
         changes.append(f"ours replace {', '.join(gone)}")
-    changes += [*_set_contacts(spec, floor), *_set_joints(spec), *_name_geoms(spec)]
+    named = [*_name_geoms(spec)]  # before some of them no longer collide: deploy.robot counts those as well
+    changes += [*_set_contacts(spec, floor), *_set_joints(spec), *named]
     with explained(f"robot {robot.name}: {path} does not compile"):
         changes += _join_base(spec)
     return spec, changes
@@ -153,7 +154,7 @@ def _name_geoms(spec: mujoco.MjSpec) -> Iterator[str]:
     """
     taken, given = {geom.name for geom in spec.geoms}, []
     for body in spec.bodies[1:]:
-        nameless = [geom for geom in body.geoms if geom.contype and not geom.name]
+        nameless = [geom for geom in body.geoms if not geom.name and (geom.contype or geom.conaffinity)]
         alone = len(nameless) == 1 and body.name not in taken
         for i, geom in enumerate(nameless):
             geom.name = body.name if alone else f"{body.name}_{i}"

@@ -48,11 +48,12 @@ def check_robot(robot: RobotConfig, spec: mujoco.MjSpec) -> None:
 
 def _structure(spec: mujoco.MjSpec) -> Iterator[str]:
     """What no engine here computes."""
-    base, *others = spec.worldbody.bodies or [None]
+    bodies = spec.worldbody.bodies
+    robot = sorted(bodies, key=lambda body: len(body.find_all("joint")))[-1:]
     if not spec.joints or spec.joints[0].type != mujoco.mjtJoint.mjJNT_FREE:
         yield "the first joint must be a free joint on the base: give its first body <freejoint/>"
-    for body in others:
-        yield f"body {body.name!r} is not part of {base.name!r}, the robot: remove it from the MJCF"
+    for body in (body for body in bodies if body not in robot):
+        yield f"body {body.name!r} is not part of {robot[0].name!r}, the robot: remove it from the MJCF"
     hinges = [joint for joint in spec.joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE]
     for joint in spec.joints[1:]:
         kind = {mujoco.mjtJoint.mjJNT_SLIDE: "slides", mujoco.mjtJoint.mjJNT_BALL: "is a ball joint"}.get(

@@ -23,9 +23,9 @@ class RobotConfig:
     name: str
     """Name of the robot, as used in task names."""
     mjcf: str
-    """MJCF file, relative to this folder or absolute."""
+    """MJCF file, relative to this folder or absolute; what it may hold: physics/mjcf.py."""
     init_height: float
-    """Height of the base above the ground at reset, m."""
+    """Height of the base above the ground at reset, m; the feet may be 2 cm in the ground to 25 cm above it."""
     default_joint_pos: dict[str, float]
     """Joint name pattern -> joint angle of the nominal stance, rad."""
     stiffness: dict[str, float]
@@ -37,7 +37,8 @@ class RobotConfig:
     velocity_limit: dict[str, float]
     """Joint name pattern -> largest speed of the drive, rad / s (used by the velocity-limit reward only)."""
     feet: tuple[str, ...]
-    """Collision geoms whose centres are the feet, in the order of every [N, F] tensor."""
+    """Collision geoms whose centres are the feet, in the order of every [N, F] tensor. One without a name in the MJCF
+    is called as its body, or <body>_0, <body>_1 where that has several."""
     contact_groups: dict[str, tuple[str, ...]]
     """Contact group -> geom name patterns. Every foot has a group of its own name, of one geom or several."""
     penalised_contacts: tuple[str, ...]
@@ -45,7 +46,8 @@ class RobotConfig:
     fatal_contacts: tuple[str, ...]
     """Contact group patterns that end the episode."""
     mirror_names: dict[str, str] = field(default_factory=dict)
-    """Part of a joint or foot name -> that part of its mirror image across the x-z plane (both directions)."""
+    """Part of a joint or foot name -> that part of its mirror image across the x-z plane (both directions).
+    Only symmetry needs it, and `mirror_sign`."""
     mirror_sign: dict[str, float] = field(default_factory=dict)
     """Joint name pattern -> +1, or -1 where the joint's angle changes sign in the mirror."""
     actuator_net: str = ""

@@ -212,7 +212,7 @@ def test_all_that_cannot_be_brought_into_line_is_listed_at_once(name: str, tmp_p
     ball = '<body name="ball" pos="3 0 0"><freejoint/><geom size="0.1"/></body>'
     robot = write_zoo(
         tmp_path,
-        ("</worldbody>", f"{ball}</worldbody>"),
+        ('<body name="base"', f'{ball}<body name="base"'),
         ('<joint name="FL_hip_joint" class="abduction"/>', '<joint name="FL_hip_joint" type="slide"/>'),
         ('<joint name="FR_hip_joint" class="abduction"/>', '<joint name="FR_hip_joint" type="ball"/>'),
         ('<joint name="RL_hip_joint" class="abduction"/>', '<joint class="abduction"/>'),
