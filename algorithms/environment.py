@@ -20,9 +20,15 @@ class Environment(Protocol):
     step_dt: float
     device: torch.device
     generator: torch.Generator
-    obs_mirror: tuple[Tensor, Tensor]
-    action_mirror: tuple[Tensor, Tensor]
-    critic_mirror: tuple[Tensor, Tensor]
+
+    @property
+    def obs_mirror(self) -> tuple[Tensor, Tensor]: ...
+
+    @property
+    def action_mirror(self) -> tuple[Tensor, Tensor]: ...
+
+    @property
+    def critic_mirror(self) -> tuple[Tensor, Tensor]: ...
 
     def reset(self, *, seed: int | None = None) -> tuple[Observations, dict[str, Any]]: ...
 

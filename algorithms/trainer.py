@@ -29,17 +29,12 @@ class NonFiniteError(RuntimeError):
 
 
 def make_policy(env: Environment, cfg: LearnerConfig) -> ActorCritic:
-    """An `ActorCritic` that fits an environment."""
-    policy = ActorCritic(
-        env.num_obs,
-        env.num_critic_obs,
-        env.num_actions,
-        cfg.policy,
-        env.obs_mirror,
-        env.action_mirror,
-        env.critic_mirror,
-    )
-    return policy.to(env.device)
+    """An `ActorCritic` that fits an environment, whose mirrors are asked for where symmetry needs them."""
+    sizes = env.num_obs, env.num_critic_obs, env.num_actions
+    if cfg.policy.symmetry == "none":
+        return ActorCritic(*sizes, cfg.policy).to(env.device)
+    mirrors = env.obs_mirror, env.action_mirror, env.critic_mirror
+    return ActorCritic(*sizes, cfg.policy, *mirrors).to(env.device)
 
 
 class Trainer:

@@ -10,6 +10,9 @@ import numpy as np
 
 BASE = 0.3  # thickness of the ground below its lowest point, m
 BORDER = 6.0  # level ground around each tile, m
+PLAIN = (
+    mujoco.MjSpec()
+)  # has MuJoCo's own defaults: a model's are for its drives and geoms, not for the ground
 TILES = 4  # of a shape, different where it is random
 LEVEL = ("stairs_up", "stairs_down", "obstacles", "stepping_stones", "gap", "pit")
 """Shapes that boxes can be built of."""
@@ -67,7 +70,9 @@ class Field:
             userdata=self.heights.T.ravel(),
             size=[0.5 * self.cell * (nx - 1), 0.5 * self.cell * (ny - 1), high - low or 1.0, BASE],
         )
-        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="sim2sim", pos=[0.0, 0.0, low])
+        spec.worldbody.add_geom(
+            PLAIN.default, type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="sim2sim", pos=[0.0, 0.0, low]
+        )
 
     def _add_boxes(self, spec: mujoco.MjSpec) -> None:
         heights = np.round(self.heights, 6)
@@ -83,7 +88,10 @@ class Field:
             x, y = (runs - 0.5 * np.array(heights.shape)[:, None]) * self.cell
             ends = np.array([x, y, (bottom, heights[rectangle].min())])
             spec.worldbody.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_BOX, pos=ends.mean(1), size=0.5 * (ends[:, 1] - ends[:, 0])
+                PLAIN.default,
+                type=mujoco.mjtGeom.mjGEOM_BOX,
+                pos=ends.mean(1),
+                size=0.5 * (ends[:, 1] - ends[:, 0]),
             )
 
 

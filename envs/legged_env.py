@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -25,7 +26,6 @@ from envs.randomisation import Randomisation
 from envs.rewards import ang_vel_error, lin_vel_error
 from envs.state import make_state
 from envs.step_log import Figures, StepLog
-from envs.symmetry import mirror_joints
 from native.launch import fused, prepare
 from physics import BatchedEngine, make_engine
 from terrains.curriculum import CommandCurriculum, Curriculum
@@ -143,21 +143,23 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._draw_robots()
 
     def _make_spaces(self) -> None:
-        """Layouts of actions and observations, and how both look in the mirror."""
+        """Layouts of actions and observations."""
         self.observer = observer = Observer(self.cfg, self.state, self.joint_names)
         self._obs, self._final_obs = observer.empty(), observer.empty()
         self.obs_layout, self.critic_obs_layout = observer.layouts["policy"], observer.layouts["critic"]
         """Observation term -> number of columns, in order."""
         self.num_obs, self.num_critic_obs = observer.size("policy"), observer.size("critic")
         self.obs_scale = observer.scales["policy"]
-        self.obs_mirror, self.critic_mirror = observer.mirrors["policy"], observer.mirrors["critic"]
-        index, sign = mirror_joints(self.cfg.robot, self.joint_names)
-        self.action_mirror = index.to(self.device), sign.to(self.device)
         limit = self.cfg.control.clip_actions
         self.single_action_space = gym.spaces.Box(-limit, limit, (self.num_actions,), np.float32)
         self.single_observation_space = observer.space
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, self.num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
+
+    # index and sign of policy's and critic's observation and of the action in the mirror: only symmetry asks for them
+    obs_mirror = cached_property(lambda self: self.observer.mirror("policy"))
+    critic_mirror = cached_property(lambda self: self.observer.mirror("critic"))
+    action_mirror = cached_property(lambda self: self.observer.mirror("action"))
 
     def _draw_robots(self) -> None:
         """Draw the robots' first levels and the differences between them."""

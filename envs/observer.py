@@ -9,7 +9,7 @@ from torch import Tensor
 
 from envs.config import EnvConfig
 from envs.state import RobotState
-from envs.symmetry import mirror_observation
+from envs.symmetry import mirror_joints, mirror_observation
 
 GROUPS = ("policy", "critic")
 
@@ -26,16 +26,14 @@ class Observer:
             joint_names: in order.
 
         Raises:
-            ValueError: a term with a wrong number of scales, or of an unknown mirror kind.
+            ValueError: a term with a wrong number of scales.
         """
-        self.cfg, self.state = cfg, state
+        self.cfg, self.state, self._joint_names = cfg, state, joint_names
         self._device = state.base_pos.device
         with torch.no_grad():
             widths = {name: term.func(state).shape[1] for name, term in cfg.observations.items()}
         self.layouts = {group: {name: widths[name] for name in cfg.terms_of(group)} for group in GROUPS}
         """Group -> observation term -> number of columns, in order."""
-        self.mirrors = {group: self._mirror(group, joint_names) for group in GROUPS}
-        """Group -> index and sign of its mirror image, see envs/symmetry.py."""
         self.groups = GROUPS if cfg.own_critic else GROUPS[:1]
         """Those with an observation of their own."""
         self.scales = {group: self._scale(group) for group in self.groups}
@@ -47,9 +45,13 @@ class Observer:
         self._noise_scale = torch.cat(noise).to(self._device) * self.scales["policy"] * cfg.noise.level
         self._noise = torch.zeros_like(self.empty()["policy"])
 
-    def _mirror(self, group: str, joint_names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        kinds = [term.mirror for term in self.cfg.terms_of(group).values()]
-        index, sign = mirror_observation(kinds, self.cfg.robot, joint_names, self.cfg.scan.shape)
+    def mirror(self, what: str) -> tuple[Tensor, Tensor]:
+        """Index and sign of a group's observation, or the `action`, in the mirror; ValueError where it has none."""
+        if what == "action":
+            index, sign = mirror_joints(self.cfg.robot, self._joint_names)
+        else:
+            kinds = [term.mirror for term in self.cfg.terms_of(what).values()]
+            index, sign = mirror_observation(kinds, self.cfg.robot, self._joint_names, self.cfg.scan.shape)
         return index.to(self._device), sign.to(self._device)
 
     def _scale(self, group: str) -> Tensor:

@@ -19,10 +19,16 @@ SIGNS = {
 }
 """Signs of a true vector, an axial vector (angular velocity), (vx, vy, yaw rate), and one number without a side."""
 
+_ONLY_SYMMETRY = "correct it, or train without symmetry: --agent.policy.symmetry none"
+
 
 def mirror_joints(robot: RobotConfig, joints: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """Index and sign, both [A], that mirror a joint vector; ValueError if a joint's twin is missing."""
-    return _twins("joint", robot, joints), torch.tensor([match(robot.mirror_sign, name) for name in joints])
+    """Index and sign, both [A], that mirror a joint vector; ValueError if a joint's twin or sign is missing."""
+    index = _twins("joint", robot, joints)
+    try:
+        return index, torch.tensor([match(robot.mirror_sign, name) for name in joints])
+    except ValueError as error:
+        raise ValueError(f"robot {robot.name}: mirror_sign: {error}; {_ONLY_SYMMETRY}") from error
 
 
 def _twins(what: str, robot: RobotConfig, names: tuple[str, ...]) -> Tensor:
@@ -33,9 +39,26 @@ def _twins(what: str, robot: RobotConfig, names: tuple[str, ...]) -> Tensor:
         side = next((s for s in swap if s in name), "")
         twin = name.replace(side, swap[side]) if side else name
         if twin not in names:
-            raise ValueError(f"{what} {name!r} has no mirror image {twin!r}")
+            raise ValueError(
+                f"robot {robot.name}: mirror_names: {what} {name!r} has no mirror image {twin!r}; {_ONLY_SYMMETRY}"
+            )
         index.append(names.index(twin))
     return torch.tensor(index)
+
+
+def observation_width(kind: str, robot: RobotConfig, num_joints: int, scan: tuple[int, int]) -> int:
+    """Columns of an observation term of a kind; arguments as of `mirror_observation`, ValueError likewise."""
+    others = {"joints": num_joints, "scan": scan[0] * scan[1], "feet": len(robot.feet)}
+    if kind in others:
+        return others[kind]
+    return len(_signs(kind))
+
+
+def _signs(kind: str) -> tuple[float, ...]:
+    if kind not in SIGNS:
+        kinds_known = ", ".join((*SIGNS, "joints", "feet", "scan"))
+        raise ValueError(f"unknown mirror kind {kind!r}; choose from {kinds_known}")
+    return SIGNS[kind]
 
 
 def mirror_observation(
@@ -61,11 +84,9 @@ def mirror_observation(
             part_sign = torch.ones(len(part))
         elif kind == "feet":
             part, part_sign = _twins("foot", robot, robot.feet), torch.ones(len(robot.feet))
-        elif kind in SIGNS:
-            part, part_sign = torch.arange(len(SIGNS[kind])), torch.tensor(SIGNS[kind])
         else:
-            kinds_known = ", ".join((*SIGNS, "joints", "feet", "scan"))
-            raise ValueError(f"unknown mirror kind {kind!r}; choose from {kinds_known}")
+            part_sign = torch.tensor(_signs(kind))
+            part = torch.arange(len(part_sign))
         index.append(part + start)
         sign.append(part_sign)
         start += len(part)

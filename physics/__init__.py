@@ -4,9 +4,11 @@ from physics.batched import BatchedEngine, NoCompiler, NoCuda, UnsupportedModel
 from physics.device import choose_device
 from physics.engine import Engine
 from physics.mujoco_engine import MujocoEngine
+from physics.robot_check import tell
 from physics.scene import Actuation, build_scene
+from physics.stance import check_stance
 from robots.config import RobotConfig, nearest
-from terrains.ground import Ground
+from terrains.ground import Ground, Plane
 
 ENGINES = ("auto", "batched", "mujoco")
 """Names that `--engine` accepts."""
@@ -24,8 +26,11 @@ def make_engine(
 ) -> tuple[Engine, str]:
     """Build an engine; returns it with a sentence that says which was taken and why.
 
+    The robot is looked at first, see `physics.stance`; what is odd about it is told once.
+
     Raises:
-        ValueError: unknown engine, or one that cannot run on `device` or compute this robot.
+        ValueError: unknown engine, or one that cannot run on `device` or compute this robot; a robot that cannot
+            stand as its configuration says.
     """
     if name not in ENGINES:
         raise ValueError(
@@ -36,6 +41,8 @@ def make_engine(
         raise ValueError(f"engines run on cpu or cuda, not on {device!r}")
     if kind == "cuda" and name == "mujoco":
         raise ValueError("engine 'mujoco' runs on the CPU only; use --engine batched, or --device cpu")
+    for odd in check_stance(robot, build_scene(robot, Plane(), timestep, actuation)):
+        tell(robot, odd)
     why = "as asked"
     if name != "mujoco":
         try:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physics.robot_check import check_robot
+from physics.mjcf import PLAIN, drop_visuals, explained, load_mjcf
+from physics.robot_check import check_robot, tell
 from physics.walls import Parts, split
 from robots.config import RobotConfig, match, matching
 from terrains.ground import Ground, HeightField
@@ -36,7 +37,8 @@ def build_scene(
     """Compile a scene.
 
     Args:
-        robot: the robot; its MJCF has a free joint, hinges, collision geoms and (in group 2) visual geoms.
+        robot: the robot; its MJCF has a free joint, hinges, collision geoms and visual geoms. What else it has
+            is brought into line, see `physics.mjcf`, and told once.
         ground: what it stands on.
         timestep: physics time step, s.
         actuation: `position` (PD with force limits, acting at every substep) or `torque`.
@@ -46,11 +48,10 @@ def build_scene(
     Raises:
         ValueError: MJCF and configuration do not fit; all that does not is listed.
     """
-    spec = mujoco.MjSpec.from_file(str(robot.mjcf_path))
-    # A published model may bring drives and sensors of its own; ours replace them.
-    for element in [*spec.actuators, *spec.sensors, *spec.keys]:
-        spec.delete(element)
+    spec, changes = load_mjcf(robot)
     check_robot(robot, spec)
+    if changes:
+        tell(robot, f"its MJCF is read with changes: {'; '.join(changes)}")
     spec.option.timestep = timestep
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
@@ -59,18 +60,20 @@ def build_scene(
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     # One robot is one island, and a body has few geoms: looking for more only costs time.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND | mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+    refused = f"robot {robot.name}: {robot.mjcf_path} does not compile"
     if visuals:
         _add_surroundings(spec)
     else:
-        for geom in [geom for geom in spec.geoms if not geom.contype and not geom.conaffinity]:
-            spec.delete(geom)
+        with explained(refused):
+            drop_visuals(spec)
     for geom in spec.geoms:
         if geom.contype:  # a robot's friction is the contact's, whatever the ground's is
             geom.priority = max(geom.priority, 1)
     _add_ground(spec, ground, visuals)
     _add_actuators(spec, robot, actuation)
     _add_contact_sensors(spec, robot)
-    return spec.compile()
+    with explained(refused):
+        return spec.compile()
 
 
 def joint_pos_limits(model: mujoco.MjModel) -> Tensor:
@@ -105,8 +108,10 @@ def nominal_params(model: mujoco.MjModel, device: torch.device) -> dict[str, Ten
 
 def _add_ground(spec: mujoco.MjSpec, ground: Ground, visuals: bool) -> None:
     # Contacts are generated between contype and conaffinity bits: robots (1, 0) touch only the ground (0, 1).
-    material = "ground" if visuals else ""
-    add_geom = partial(spec.worldbody.add_geom, contype=0, conaffinity=1, condim=3, material=material)
+    material = "scene/ground" if visuals else ""
+    add_geom = partial(
+        spec.worldbody.add_geom, PLAIN.default, contype=0, conaffinity=1, condim=3, material=material
+    )
     if not isinstance(ground, HeightField):
         add_geom(name="ground", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.05])
         return
@@ -178,6 +183,7 @@ def _add_actuators(spec: mujoco.MjSpec, robot: RobotConfig, actuation: Actuation
             continue
         limit = match(robot.effort_limit, joint.name)
         actuator = spec.add_actuator(
+            PLAIN.default,
             name=joint.name,
             target=joint.name,
             trntype=mujoco.mjtTrn.mjTRN_JOINT,
@@ -222,7 +228,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     spec.visual.global_.offheight = 1080
     spec.visual.quality.shadowsize = 4096
     spec.add_texture(
-        name="sky",
+        name="scene/sky",
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
         rgb1=[0.75, 0.83, 0.92],
@@ -231,7 +237,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         height=384,
     )
     spec.add_texture(
-        name="ground",
+        name="scene/ground",
         type=mujoco.mjtTexture.mjTEXTURE_2D,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         rgb1=[0.62, 0.65, 0.68],
@@ -239,8 +245,14 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         width=256,
         height=256,
     )
-    material = spec.add_material(name="ground", texrepeat=[1, 1], texuniform=True, reflectance=0.05)
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "ground"
+    material = spec.add_material(
+        PLAIN.default, name="scene/ground", texrepeat=[1, 1], texuniform=True, reflectance=0.05
+    )
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "scene/ground"
     spec.worldbody.add_light(
-        pos=[0, 0, 6], dir=[0.3, 0.4, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True
+        PLAIN.default,
+        pos=[0, 0, 6],
+        dir=[0.3, 0.4, -1],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        castshadow=True,
     )

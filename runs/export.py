@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import mujoco
-
 from algorithms.export import (
     HIDDEN,
     INPUT,
@@ -24,6 +22,7 @@ from algorithms.export import (
 from envs.config import CommandConfig, ObservationTerm
 from envs.legged_env import LeggedEnv
 from envs.observations import height_scan
+from physics.mjcf import load_mjcf
 from physics.scene import contact_geoms
 from robots.config import RobotConfig, match, matching
 from runs.assumptions import assumptions
@@ -96,7 +95,7 @@ def describe(run: Run, env: LeggedEnv, check: ExportCheck) -> dict[str, Any]:
         ),
         "units": "SI: m, s, rad, N m, kg; stiffness N m/rad, damping N m s/rad, policy_rate Hz.",
         "robot": robot.name,
-        "mjcf": robot.mjcf if not Path(robot.mjcf).is_absolute() else Path(robot.mjcf).name,
+        "mjcf": robot.mjcf,  # in robots/, or an absolute path
         "joint_names": list(joints),
         "default_joint_pos": per_joint(robot.default_joint_pos),
         "stiffness": per_joint(robot.stiffness),
@@ -229,6 +228,6 @@ def _scan(scan: ScanConfig) -> dict[str, Any]:
 
 def _fatal_geoms(robot: RobotConfig) -> dict[str, list[str]]:
     """Contact group -> names of its geoms, for the groups that end an episode."""
-    geoms = mujoco.MjSpec.from_file(str(robot.mjcf_path)).geoms
-    groups = contact_geoms(robot, [geom.name for geom in geoms if geom.name and geom.contype])
+    geoms = [geom.name for geom in load_mjcf(robot)[0].geoms if geom.contype]
+    groups = contact_geoms(robot, geoms)
     return {group: groups[group] for group in matching(robot.fatal_contacts, list(groups))}

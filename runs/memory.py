@@ -13,7 +13,8 @@ import mujoco
 import torch
 
 from envs.config import EnvConfig
-from envs.symmetry import mirror_observation
+from envs.symmetry import observation_width
+from physics.mjcf import load_mjcf
 from runs.config import RunConfig
 
 FLOAT = 4
@@ -79,14 +80,14 @@ def bytes_per_robot(cfg: RunConfig, device: str) -> dict[str, float]:
 
 def joint_names(cfg: EnvConfig) -> tuple[str, ...]:
     """Hinges of the robot's MJCF, in order."""
-    joints = mujoco.MjSpec.from_file(str(cfg.robot.mjcf_path)).joints
+    joints = load_mjcf(cfg.robot)[0].joints
     return tuple(joint.name for joint in joints if joint.type == mujoco.mjtJoint.mjJNT_HINGE)
 
 
 def columns(cfg: EnvConfig, group: str, joints: tuple[str, ...]) -> int:
     """Columns of the observation of `policy` or `critic`."""
     kinds = [term.mirror for term in cfg.terms_of(group).values()]
-    return len(mirror_observation(kinds, cfg.robot, joints, cfg.scan.shape)[0])
+    return sum(observation_width(kind, cfg.robot, len(joints), cfg.scan.shape) for kind in kinds)
 
 
 def predict(cfg: RunConfig, device: str) -> float:

@@ -84,13 +84,14 @@ class RobotModel:
 
 
 def read_model(model: mujoco.MjModel) -> RobotModel:
-    """Read a scene; UnsupportedModel with one sentence that names the element that does not fit."""
-    base = check(model)
-    reader = _Reader(model, find_ground(model))
+    """Read a scene; UnsupportedModel with one sentence that names all elements that do not fit."""
+    base, problems = check(model)
+    reader = _Reader(model, find_ground(model), problems)
     parts, starts = reader.rigid_parts(base)
     mass, _, inertia = reader.lump(parts[:1])
     if not mass:
-        raise UnsupportedModel(f"body {name_of(model, MJ.mjOBJ_BODY, base)!r} has no mass of its own")
+        problems.append(f"body {name_of(model, MJ.mjOBJ_BODY, base)!r} has no mass of its own")
+        mass = 1.0
     fixed_mass, fixed_com, fixed_inertia = reader.lump(parts[1:])
     limbs = [reader.limb(start) for start in starts]
     shapes: dict[tuple[int, int], list[_Limb]] = {}
@@ -98,6 +99,14 @@ def read_model(model: mujoco.MjModel) -> RobotModel:
         shapes.setdefault((len(limb.links), len(limb.spheres)), []).append(limb)
     base_spheres = reader.spheres(parts, -1, np.zeros(3), 0)
     plane = model.geom_type[reader.ground] == mujoco.mjtGeom.mjGEOM_PLANE
+    limit = None
+    if model.jnt_limited.any():
+        limit = reader.soft(model.jnt_solref[1:], model.jnt_solimp[1:], "joint limits")
+    friction = reader.soft(
+        model.dof_solref[6:], model.dof_solimp[6:], "dry friction of joints", has_depth=False
+    )
+    if problems:
+        raise UnsupportedModel(*problems)
     return RobotModel(
         base_body=base,
         base=BaseConstants(
@@ -112,12 +121,8 @@ def read_model(model: mujoco.MjModel) -> RobotModel:
         base_sphere_constants=Constants([s.constants for s in base_spheres]),
         timestep=float(model.opt.timestep),
         torque_mode=bool((model.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE).all()),
-        limit=reader.soft(model.jnt_solref[1:], model.jnt_solimp[1:], "joint limits")
-        if model.jnt_limited.any()
-        else None,
-        friction=reader.soft(
-            model.dof_solref[6:], model.dof_solimp[6:], "dry friction of joints", has_depth=False
-        ),
+        limit=limit,
+        friction=friction,
         impedance_power=reader.power,
         ground=reader.ground,
         ground_height=float(model.geom_pos[reader.ground, 2]) if plane else 0.0,
@@ -136,8 +141,10 @@ _Place = tuple[int, np.ndarray, np.ndarray]
 
 
 class _Reader:
-    def __init__(self, model: mujoco.MjModel, ground: int):
-        self.model, self.ground = model, ground
+    """Reads on past what does not fit, and adds it to `problems`."""
+
+    def __init__(self, model: mujoco.MjModel, ground: int, problems: list[str]):
+        self.model, self.ground, self.problems = model, ground, problems
         self.touching = [
             g
             for g in range(model.ngeom)
@@ -147,7 +154,7 @@ class _Reader:
                 or model.geom_contype[ground] & model.geom_conaffinity[g]
             )
         ]
-        check_geoms(model, ground, self.touching)
+        problems += check_geoms(model, ground, self.touching)
         self.power = 0
         """Power of all impedances, 0 before the first."""
         self._children: dict[int, list[int]] = {}
@@ -219,12 +226,12 @@ class _Reader:
             length += 1
             name = name_of(model, MJ.mjOBJ_BODY, body)
             if model.body_jntnum[body] != 1:
-                raise UnsupportedModel(f"body {name!r} has several joints")
+                self.problems.append(f"body {name!r} has several joints")
             _, jointed = self.rigid_parts(body)
             if not jointed:
                 return length
             if len(jointed) > 1:
-                raise UnsupportedModel(f"the limb branches at body {name!r} (only the base may)")
+                self.problems.append(f"the limb branches at body {name!r} (only the base may)")
             body = jointed[0][0]
 
     def spheres(self, parts: list[_Place], link: int, anchor: np.ndarray, num_joints: int) -> list[Sphere]:
@@ -267,13 +274,13 @@ class _Reader:
         Modeling, "Solver parameters".
         """
         if (solref != solref[0]).any() or (solimp != solimp[0]).any():
-            raise UnsupportedModel(f"{what} have different solref or solimp")
+            self.problems.append(f"{what} have different solref or solimp")
         start, end, width, middle, power = (float(x) for x in solimp[0])
         start, end, middle = (float(np.clip(x, 1e-4, 0.9999)) for x in (start, end, middle))
         if has_depth:
             if power != round(power) or power < 1 or (self.power and power != self.power):
-                raise UnsupportedModel(f"{what}: solimp powers are not one and the same whole number")
-            self.power = int(power)
+                self.problems.append(f"{what}: solimp powers are not one and the same whole number")
+            self.power = self.power or int(power)
         first, second = (float(x) for x in solref[0])
         if first > 0.0:
             time = max(first, 2.0 * float(self.model.opt.timestep))

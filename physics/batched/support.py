@@ -1,6 +1,8 @@
-"""What the batched engine computes, and one clear sentence for what it does not."""
+"""What the batched engine computes, and one clear sentence for all that it does not."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import mujoco
 import numpy as np
@@ -11,8 +13,9 @@ MJ = mujoco.mjtObj
 class UnsupportedModel(ValueError):
     """A model that the batched engine does not compute."""
 
-    def __init__(self, what: str):
-        super().__init__(f"{what}, which engine 'batched' does not compute; use --engine mujoco")
+    def __init__(self, *what: str):
+        problems = "; ".join(dict.fromkeys(what))
+        super().__init__(f"{problems}, which engine 'batched' does not compute; use --engine mujoco")
 
 
 def name_of(model: mujoco.MjModel, kind: mujoco.mjtObj, index: int) -> str:
@@ -64,68 +67,77 @@ _ENABLED = (
 """Flags that change the physics."""
 
 
-def check(model: mujoco.MjModel) -> int:
-    """Refuse what no part of the engine computes; returns the base's body."""
+def named(model: mujoco.MjModel, kind: mujoco.mjtObj, indices: Iterable[int]) -> str:
+    """Names of elements, the fourth and further ones counted: 'a', 'b', 'c' and 5 more."""
+    names = [repr(name_of(model, kind, int(index))) for index in indices]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def check(model: mujoco.MjModel) -> tuple[int, list[str]]:
+    """The base's body, and what no part of the engine computes; UnsupportedModel without base or limbs."""
     if not model.njnt or model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE:
         raise UnsupportedModel("the robot's base has no free joint")
+    if model.njnt == 1:
+        raise UnsupportedModel("the robot has no hinge")
     base = int(model.jnt_bodyid[0])
+    return base, [
+        *_check_joints(model, base),
+        *_check_elements(model),
+        *_check_options(model.opt),
+        *_check_actuators(model),
+    ]
+
+
+def _check_joints(model: mujoco.MjModel, base: int) -> Iterator[str]:
     for joint in range(1, model.njnt):
         name = name_of(model, MJ.mjOBJ_JOINT, joint)
         if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_HINGE:
-            raise UnsupportedModel(f"joint {name!r} is not a hinge")
+            yield f"joint {name!r} is not a hinge"
         if model.body_rootid[model.jnt_bodyid[joint]] != base:
-            raise UnsupportedModel(f"joint {name!r} is not part of the robot")
-    if model.njnt == 1:
-        raise UnsupportedModel("the robot has no hinge")
-    _check_elements(model)
-    _check_options(model.opt)
-    _check_actuators(model)
-    return base
+            yield f"joint {name!r} is not part of the robot"
 
 
-def _check_elements(model: mujoco.MjModel) -> None:
+def _check_elements(model: mujoco.MjModel) -> Iterator[str]:
     for count, kind, what in _ABSENT:
         if getattr(model, count):
-            raise UnsupportedModel(f"{what} {name_of(model, kind, 0)!r} exists")
+            yield f"{what} {named(model, kind, range(getattr(model, count)))} exists"
     for field, kind, what, fault in _ZERO:
         values = getattr(model, field)
         if values.any():
-            name = name_of(model, kind, int(np.argwhere(values)[0, 0]))
-            raise UnsupportedModel(f"{what} {name!r} has {fault}")
+            yield f"{what} {named(model, kind, np.unique(np.argwhere(values)[:, 0]))} has {fault}"
     free = slice(0, 6)
     passive = (model.dof_damping, model.dof_dampingpoly, model.dof_armature, model.dof_frictionloss)
     if model.jnt_stiffness[0] or any(field[free].any() for field in passive):
-        raise UnsupportedModel("the base's free joint has stiffness, damping, armature or friction loss")
+        yield "the base's free joint has stiffness, damping, armature or friction loss"
     if model.dof_dampingpoly.any():
-        joint = int(model.dof_jntid[np.argwhere(model.dof_dampingpoly)[0, 0]])
-        raise UnsupportedModel(
-            f"joint {name_of(model, MJ.mjOBJ_JOINT, joint)!r} has damping that is not linear"
-        )
+        joints = np.unique(model.dof_jntid[np.argwhere(model.dof_dampingpoly)[:, 0]])
+        yield f"joint {named(model, MJ.mjOBJ_JOINT, joints)} has damping that is not linear"
     for i, pair in enumerate(model.exclude_signature):
         bodies = int(pair) >> 16, int(pair) & 0xFFFF
         if not all(model.body_weldid[body] for body in bodies):
             name = name_of(model, MJ.mjOBJ_EXCLUDE, i)
-            raise UnsupportedModel(f"contact exclusion {name!r} keeps a body from touching the ground")
+            yield f"contact exclusion {name!r} keeps a body from touching the ground"
 
 
-def _check_options(opt) -> None:
+def _check_options(opt) -> Iterator[str]:
     if opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL or opt.impratio != 1.0:
-        raise UnsupportedModel("the friction cone is not pyramidal with impratio 1")
+        yield "the friction cone is not pyramidal with impratio 1"
     if opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
-        raise UnsupportedModel("the integrator is not implicitfast")
+        yield "the integrator is not implicitfast"
     if opt.density or opt.viscosity:
-        raise UnsupportedModel("the medium has density or viscosity")
+        yield "the medium has density or viscosity"
     if opt.noslip_iterations:
-        raise UnsupportedModel("the noslip solver is on")
+        yield "the noslip solver is on"
     for flags, refused in ((opt.disableflags, _DISABLED), (opt.enableflags, _ENABLED)):
         for flag in refused:
             if flags & flag:
-                raise UnsupportedModel(f"the option {flag.name} changes the physics")
+                yield f"the option {flag.name} changes the physics"
 
 
-def _check_actuators(model: mujoco.MjModel) -> None:
+def _check_actuators(model: mujoco.MjModel) -> Iterator[str]:
     if model.actuator_trnid[:, 0].tolist() != list(range(1, model.njnt)):
-        raise UnsupportedModel("the actuators are not one per hinge, in the order of the joints")
+        yield "the actuators are not one per hinge, in the order of the joints"
     for i in range(model.nu):
         name = name_of(model, MJ.mjOBJ_ACTUATOR, i)
         gain, bias = model.actuator_gainprm[i], model.actuator_biasprm[i]
@@ -141,11 +153,9 @@ def _check_actuators(model: mujoco.MjModel) -> None:
         )
         low, high = model.actuator_forcerange[i]
         if not plain or not model.actuator_forcelimited[i] or low != -high:
-            raise UnsupportedModel(
-                f"actuator {name!r} is not a PD drive or motor with a symmetric force range"
-            )
+            yield f"actuator {name!r} is not a PD drive or motor with a symmetric force range"
         if position != (model.actuator_biastype[0] == mujoco.mjtBias.mjBIAS_AFFINE):
-            raise UnsupportedModel(f"actuator {name!r} is of another kind than the first")
+            yield f"actuator {name!r} is of another kind than the first"
 
 
 def find_ground(model: mujoco.MjModel) -> int:
@@ -165,8 +175,8 @@ def find_ground(model: mujoco.MjModel) -> int:
     return fixed[0]
 
 
-def check_geoms(model: mujoco.MjModel, ground: int, touching: list[int]) -> None:
-    """Refuse robot geoms that touch one another, and those that touch the ground but are not spheres.
+def check_geoms(model: mujoco.MjModel, ground: int, touching: list[int]) -> Iterator[str]:
+    """Robot geoms that touch one another, and those that do not touch the ground as spheres do.
 
     Args:
         model: the scene.
@@ -174,21 +184,23 @@ def check_geoms(model: mujoco.MjModel, ground: int, touching: list[int]) -> None
         touching: geoms of the robot that may touch the ground.
     """
     robot = [g for g in range(model.ngeom) if model.body_weldid[model.geom_bodyid[g]] != 0]
-    for g in robot:
-        others = [h for h in robot if model.geom_contype[g] & model.geom_conaffinity[h]]
-        if others:
-            raise UnsupportedModel(
-                f"geoms {name_of(model, MJ.mjOBJ_GEOM, g)!r} and {name_of(model, MJ.mjOBJ_GEOM, others[0])!r} "
-                "of the robot may touch each other"
-            )
-    for g in touching:
-        name = name_of(model, MJ.mjOBJ_GEOM, g)
-        if model.geom_type[g] != mujoco.mjtGeom.mjGEOM_SPHERE:
-            raise UnsupportedModel(f"geom {name!r} touches the ground and is not a sphere")
-        if model.geom_margin[g] or model.geom_gap[g] or model.geom_margin[ground] or model.geom_gap[ground]:
-            raise UnsupportedModel(f"geom {name!r} or the ground has a contact margin")
-        if model.geom_priority[g] < model.geom_priority[ground]:
-            raise UnsupportedModel(f"geom {name!r} has a lower priority than the ground")
-        same = model.geom_priority[g] == model.geom_priority[ground]
-        if max(model.geom_condim[g], model.geom_condim[ground] if same else 0) != 3:
-            raise UnsupportedModel(f"geom {name!r} does not make contacts of dimension 3")
+    pairs = [(g, h) for g in robot for h in robot if model.geom_contype[g] & model.geom_conaffinity[h]]
+    for pair in pairs[:1]:
+        names = " and ".join(repr(name_of(model, MJ.mjOBJ_GEOM, g)) for g in pair)
+        yield f"geoms {names} of the robot may touch each other" + (
+            f", as may {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+        )
+    margin = (model.geom_margin != 0) | (model.geom_gap != 0)
+    condim = np.where(
+        model.geom_priority == model.geom_priority[ground],
+        np.maximum(model.geom_condim, model.geom_condim[ground]),
+        model.geom_condim,
+    )
+    for faulty, fault in (
+        (model.geom_type != mujoco.mjtGeom.mjGEOM_SPHERE, "touches the ground and is not a sphere"),
+        (margin | margin[ground], "or the ground has a contact margin"),
+        (model.geom_priority < model.geom_priority[ground], "has a lower priority than the ground"),
+        (condim != 3, "does not make contacts of dimension 3"),
+    ):
+        if found := [g for g in touching if faulty[g]]:
+            yield f"geom {named(model, MJ.mjOBJ_GEOM, found)} {fault}"

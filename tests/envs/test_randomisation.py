@@ -158,7 +158,7 @@ def test_tilted_gravity_is_as_strong_and_pulls_a_falling_robot_sideways(engine: 
     cfg = calm()
     cfg.randomisation.gravity_tilt = 0.2
     cfg.init.base_velocity, cfg.init.joint_scale = 0.0, (1.0, 1.0)
-    cfg.robot = dataclasses.replace(cfg.robot, init_height=3.0)
+    cfg.robot = dataclasses.replace(cfg.robot, init_height=0.75)
     env = make(cfg, 16, engine=engine)
     angles = env.randomised["gravity_tilt"]
     assert angles.abs().max() <= 0.2 and angles.max() > 0.15 and angles.min() < -0.15

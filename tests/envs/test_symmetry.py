@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from algorithms.trainer import make_policy
 from envs import LeggedEnv, observations
 from envs.config import ObservationTerm
 from envs.symmetry import mirror_joints, mirror_observation
 from robots import ANYMAL_C
+from runs.config import default_config
 from tests.envs.common import calm, make, random_actions
 
 JOINTS = tuple(f"{leg}_{joint}" for leg in ("LF", "RF", "LH", "RH") for joint in ("HAA", "HFE", "KFE"))
@@ -140,3 +144,24 @@ def test_a_robot_without_mirror_names_mirrors_onto_itself() -> None:
     robot = dataclasses.replace(ANYMAL_C, mirror_names={}, mirror_sign={".*": 1.0})
     index, sign = mirror_joints(robot, JOINTS)
     assert index.tolist() == list(range(12)) and (sign == 1.0).all()
+
+
+def test_only_symmetry_needs_the_mirror_and_it_names_the_field() -> None:
+    cfg = default_config("anymal_c_flat")
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"mirror_names": {}, "mirror_sign": {}}, "mirror_sign: no pattern of .* matches 'LF_HAA'"),
+        ({"mirror_sign": {".*_HAA": -1.0}}, "mirror_sign: no pattern of .*_HAA matches 'LF_HFE'"),
+        (
+            {"mirror_names": {"LF": "XF", "LH": "RH"}},
+            "mirror_names: joint 'LF_HAA' has no mirror image 'XF_HAA'",
+        ),
+    )
+    for change, field in changes:
+        env_cfg = dataclasses.replace(cfg.env, robot=dataclasses.replace(ANYMAL_C, **change))
+        env = LeggedEnv(env_cfg, 2, "mujoco", num_threads=1)
+        env.step(torch.zeros(2, 12))
+        plain, tied = copy.deepcopy(cfg.agent), copy.deepcopy(cfg.agent)
+        plain.policy.symmetry, tied.policy.symmetry = "none", "equivariant"
+        assert make_policy(env, plain).mirrors == (None, None, None)
+        with pytest.raises(ValueError, match=f"robot anymal_c: {field}; .*--agent.policy.symmetry none"):
+            make_policy(env, tied)

@@ -165,7 +165,7 @@ def test_parts_of_walled_ground_meet_what_a_plane_meets() -> None:
         expected = getattr(flat.geom("ground"), name)
         for part in parts:
             np.testing.assert_array_equal(getattr(model.geom(part), name), expected)
-    assert (model.geom_matid[parts] == model.material("ground").id).all()
+    assert (model.geom_matid[parts] == model.material("scene/ground").id).all()
 
 
 def test_a_map_of_the_default_task_stands_on_a_few_thousand_parts() -> None:
