@@ -18,12 +18,12 @@ from envs.config import EnvConfig
 from envs.course import Course
 from envs.draws import Draws, Uniform, one_seed
 from envs.drives.actuators import Actuator, actuation
-from envs.footing import Footing
 from envs.observer import Observer, copied
 from envs.perception import Perception
 from envs.pushes import Pushes
 from envs.randomisation import Randomisation
 from envs.rewards import ang_vel_error, lin_vel_error
+from envs.starts import Footing, Start, draw_starts
 from envs.state import make_state
 from envs.step_log import Figures, StepLog
 from native.launch import fused, prepare
@@ -32,8 +32,6 @@ from terrains.curriculum import CommandCurriculum, Curriculum
 from terrains.grid import Terrain, make_terrain
 from terrains.ground import Ground, HeightField, Plane
 
-Start = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""States as `Engine.write_state` takes them."""
 RUNAWAY = 20.0
 """No robot is that fast, m/s: one that was squeezed out of the ground is, once in many millions of steps."""
 
@@ -374,28 +372,17 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _begin(self, mask: Tensor, uniform: Uniform) -> Start:
         """Clear the memory of robots in `mask`; returns the states that they begin in, see `Engine.write_state`."""
-        cfg, state = self.cfg.init, self.state
-        joint_pos = state.default_joint_pos * uniform(cfg.joint_scale, self.num_actions)
-        joint_pos = joint_pos.clamp(*state.joint_pos_limits.unbind(1))
-        place = uniform((-cfg.base_position, cfg.base_position), 2)
-        height = torch.full_like(place[:, :1], self.cfg.robot.init_height)
-        base_pos = torch.cat((place, height), 1)
+        origins = self.course.origins() if self.course else None
+        start = draw_starts(self.cfg.init, self.cfg.robot.init_height, origins, self.state, uniform)
         if self.course:
-            base_pos = base_pos + self.course.origins()
             self.course.begin(mask)
-        zero = torch.zeros_like(height)
-        base_quat = torch.cat((torch.ones_like(height), zero, zero, zero), 1)
-        if cfg.yaw:
-            half = 0.5 * uniform((-cfg.yaw, cfg.yaw), 1)
-            base_quat = torch.cat((half.cos(), zero, zero, half.sin()), 1)
-        linear, angular = uniform((-cfg.base_velocity, cfg.base_velocity), 6).split(3, dim=1)
         self.actuator.reset(mask, uniform)
         self.pushes.end(mask)
-        state.clear(mask)
+        self.state.clear(mask)
         self.episode_sums.masked_fill_(mask.unsqueeze(1), 0.0)
         self.episode_length.masked_fill_(mask, 0)
         self.first_age.masked_fill_(mask, 0)
-        return base_pos, base_quat, linear, angular, joint_pos, torch.zeros_like(joint_pos)
+        return start
 
     def _reset_robots(self, mask: Tensor) -> None:
         """Put the robots in `mask` back to a random start and clear their memory."""

@@ -12,8 +12,8 @@ import torch
 from deploy import robot as sim2sim_robot
 from deploy.ground import Field
 from deploy.robot import Robot
-from envs.footing import Footing
 from envs.legged_env import LeggedEnv
+from envs.starts import Footing
 from terrains.ground import HeightField
 from tests.deploy.common import MJCF
 

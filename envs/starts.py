@@ -1,4 +1,4 @@
-"""The height that robots begin an episode at: clear of whatever ground they come to lie over."""
+"""The states that robots begin their episodes in: drawn, and set down on whatever ground lies under them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,42 @@ import math
 import torch
 from torch import Tensor
 
+from envs.config import InitConfig
+from envs.draws import Uniform
+from envs.state import RobotState
 from physics import Engine
 from terrains.ground import HeightField
 from terrains.scan import HeightScan, ScanConfig
+
+Start = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+"""States as `Engine.write_state` takes them."""
+
+
+def draw_starts(
+    cfg: InitConfig, height: float, origins: Tensor | None, state: RobotState, uniform: Uniform
+) -> Start:
+    """States at rest but for the base's velocities; the base level at its height, whatever the ground.
+
+    Args:
+        cfg: what is drawn.
+        height: of the base above its origin, m.
+        origins: where robots start, world frame, m, [N, 3]; None for the world's origin.
+        state: facts about the robots.
+        uniform: draws.
+    """
+    joint_pos = state.default_joint_pos * uniform(cfg.joint_scale, len(state.default_joint_pos))
+    joint_pos = joint_pos.clamp(*state.joint_pos_limits.unbind(1))
+    place = uniform((-cfg.base_position, cfg.base_position), 2)
+    zero = torch.zeros_like(place[:, :1])
+    base_pos = torch.cat((place, zero + height), 1)
+    if origins is not None:
+        base_pos = base_pos + origins
+    base_quat = torch.cat((zero + 1.0, zero, zero, zero), 1)
+    if cfg.yaw:
+        half = 0.5 * uniform((-cfg.yaw, cfg.yaw), 1)
+        base_quat = torch.cat((half.cos(), zero, zero, half.sin()), 1)
+    linear, angular = uniform((-cfg.base_velocity, cfg.base_velocity), 6).split(3, dim=1)
+    return base_pos, base_quat, linear, angular, joint_pos, torch.zeros_like(joint_pos)
 
 
 class Footing:
