@@ -15,7 +15,7 @@ def non_finite(env: LeggedEnv) -> list[str]:
     """
     found = []
     terms = {f"reward {name}": (term.func, term.params) for name, term in env.reward_terms.items()}
-    terms |= {f"observation {name}": (term.func, {}) for name, term in env.cfg.observations.items()}
+    terms |= {f"observation {name}": (term.func, {}) for name, term in env.terms.observations.items()}
     for name, (function, parameters) in terms.items():
         value = function(env.state, **parameters)
         bad = ~torch.isfinite(value).reshape(env.num_envs, -1).all(1)

@@ -26,6 +26,7 @@ from envs.rewards import ang_vel_error, lin_vel_error
 from envs.starts import Footing, Start, draw_starts
 from envs.state import make_state
 from envs.step_log import Figures, StepLog
+from envs.terms import Terms
 from native.launch import fused, prepare
 from physics import BatchedEngine, make_engine
 from terrains.curriculum import CommandCurriculum, Curriculum
@@ -129,10 +130,11 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.action = self.state.action
         self.command, self.heading_target = self.commands.command, self.commands.heading_target
         self.episode_length, self.first_age = self.state.episode_length, self.state.first_age
-        self.reward_terms = {name: term for name, term in cfg.rewards.items() if term.weight != 0.0}
+        self.terms = Terms(cfg, self.state, buffers)
+        self.reward_terms = self.terms.rewards
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
         start = self.num_actions + 2 + (1 if cfg.init.yaw else 0) + 6
-        parts = (self.randomisation, self.commands, self.pushes, self.actuator)
+        parts = (self.randomisation, self.commands, self.pushes, self.actuator, self.terms)
         columns = start + (1 if self.course else 0) + sum(part.draws for part in parts)
         self._draws = Draws(num_envs, columns, self.generator)
         self._make_spaces()
@@ -142,7 +144,7 @@ class LeggedEnv(gym.vector.VectorEnv):
 
     def _make_spaces(self) -> None:
         """Layouts of actions and observations."""
-        self.observer = observer = Observer(self.cfg, self.state, self.joint_names)
+        self.observer = observer = Observer(self.cfg, self.terms.observations, self.state, self.joint_names)
         self._obs, self._final_obs = observer.empty(), observer.empty()
         self.obs_layout, self.critic_obs_layout = observer.layouts["policy"], observer.layouts["critic"]
         """Observation term -> number of columns, in order."""
@@ -280,7 +282,8 @@ class LeggedEnv(gym.vector.VectorEnv):
         fatal = state.contact_force[:, state.fatal].square().sum(-1)
         state.terminated.copy_((fatal > self.cfg.fatal_contact_force**2).any(1))
 
-        rewards, terms = self._rewards()
+        self.terms.update()
+        rewards, terms = self.terms.reward()
         errors = lin_vel_error(state), ang_vel_error(state)
         if self.course:
             self.course.track(state)
@@ -341,20 +344,6 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.state.refresh_base(self.engine)
         self.commands.follow_heading(self.engine.base_quat)
 
-    def _rewards(self) -> tuple[Tensor, Tensor]:
-        """Total [N] and weighted terms [N, R] of this step."""
-        columns, after_clip = [], torch.zeros(self.num_envs, device=self.device)
-        for name, term in self.reward_terms.items():
-            column = term.func(self.state, **term.params) * (term.weight * self.step_dt)
-            if name == "termination":
-                after_clip = column
-            columns.append(column)
-        terms = torch.stack(columns, dim=1) if columns else self.episode_sums.clone()
-        total = terms.sum(1) - after_clip
-        if self.cfg.only_positive_rewards:
-            total = total.clamp(min=0.0)
-        return total + after_clip, terms
-
     def _log(self, done: Tensor, terminated: Tensor, bad: Tensor, errors: tuple[Tensor, Tensor]) -> StepLog:
         log = StepLog(done)
         for i, name in enumerate(self.reward_terms):
@@ -378,6 +367,7 @@ class LeggedEnv(gym.vector.VectorEnv):
             self.course.begin(mask)
         self.actuator.reset(mask, uniform)
         self.pushes.end(mask)
+        self.terms.begin(mask, uniform)
         self.state.clear(mask)
         self.episode_sums.masked_fill_(mask.unsqueeze(1), 0.0)
         self.episode_length.masked_fill_(mask, 0)

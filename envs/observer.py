@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.config import EnvConfig
+from envs.config import EnvConfig, ObservationTerm
 from envs.state import RobotState
 from envs.symmetry import mirror_joints, mirror_observation
 
@@ -17,21 +17,28 @@ GROUPS = ("policy", "critic")
 class Observer:
     """Makes observations of N robots: the policy's [N, O] with noise, the critic's [N, C] without."""
 
-    def __init__(self, cfg: EnvConfig, state: RobotState, joint_names: tuple[str, ...]):
+    def __init__(
+        self,
+        cfg: EnvConfig,
+        terms: dict[str, ObservationTerm],
+        state: RobotState,
+        joint_names: tuple[str, ...],
+    ):
         """Lay out the columns.
 
         Args:
             cfg: the task.
+            terms: its observation terms, ready for use.
             state: what the terms look at, always.
             joint_names: in order.
 
         Raises:
             ValueError: a term with a wrong number of scales.
         """
-        self.cfg, self.state, self._joint_names = cfg, state, joint_names
+        self.cfg, self.terms, self.state, self._joint_names = cfg, terms, state, joint_names
         self._device = state.base_pos.device
         with torch.no_grad():
-            widths = {name: term.func(state).shape[1] for name, term in cfg.observations.items()}
+            widths = {name: term.func(state).shape[1] for name, term in terms.items()}
         self.layouts = {group: {name: widths[name] for name in cfg.terms_of(group)} for group in GROUPS}
         """Group -> observation term -> number of columns, in order."""
         self.groups = GROUPS if cfg.own_critic else GROUPS[:1]
@@ -90,7 +97,7 @@ class Observer:
 
     def observe(self, out: dict[str, Tensor]) -> Tensor:
         """Write the observations of the state as it is; returns a number [N] that is finite where all are."""
-        columns = {name: term.func(self.state) for name, term in self.cfg.observations.items()}
+        columns = {name: term.func(self.state) for name, term in self.terms.items()}
         clip = self.cfg.clip_observations
         for group in self.groups:
             obs = out[group]

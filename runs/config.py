@@ -22,6 +22,7 @@ from envs.config import EnvConfig
 from envs.tasks import get_task
 from physics import choose_device
 from robots.config import check_numbers, nearest
+from runs.saved import fill_in, take_terms
 
 T = TypeVar("T")
 
@@ -219,21 +220,15 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(plain, dict) or "task" not in plain:
         raise ValueError(f"{path} is not a run's configuration: it names no task")
     try:
-        _fill_in(plain["env"])
-        cfg = overlay(default_config(plain["task"], plain.get("recipe", "")), plain)
+        fill_in(plain["env"])
+        task, recipe = plain["task"], plain.get("recipe", "")
+        default = default_config(task, recipe)
+        take_terms(default.env, plain["env"], get_task(task).recipe(recipe).env.__module__)
+        cfg = overlay(default, plain)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} does not fit this version's configuration ({error})") from error
     check_numbers(vars(cfg), str(path))
     return cfg
-
-
-def _fill_in(env: dict[str, Any]) -> None:
-    """What an older run did and its plain configuration does not say."""
-    if env["terrain"]["type"] != "plane":  # there were no walls
-        env["terrain"].setdefault("slope_threshold", 0.0)
-    commands = env["commands"]
-    if commands["heading"] and "judge_next_heading" not in commands:  # and no other limits to its yaw rate
-        commands |= {"judge_next_heading": True, "ang_vel_yaw": [-1.0, 1.0]}
 
 
 def changes(old: Any, new: Any, path: str = "") -> dict[str, Any]:
