@@ -8,8 +8,6 @@ from math import inf
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from torch import Tensor
-
 from envs.randomisation import RandomisationConfig
 from robots import ANYMAL_C, RobotConfig
 from robots.config import check_numbers, nearest
@@ -24,8 +22,8 @@ ActuatorKind = Literal["pd", "torque", "velocity", "dc_motor", "net"]
 class RewardTerm:
     """One reward: `func(state, **params)` x weight x step duration."""
 
-    func: Callable[..., Tensor]
-    """A function of `RobotState` from envs/rewards.py, or your own."""
+    func: Callable[..., Any]
+    """A function of `RobotState` from envs/rewards.py, or your own; or a `TermWithMemory` of envs/terms.py."""
     weight: float
     """Reward per second and unit of the term; 0 switches the term off."""
     params: dict[str, float] = field(default_factory=dict)
@@ -36,8 +34,8 @@ class RewardTerm:
 class ObservationTerm:
     """One part of the observation: (func(state) + noise) x scale."""
 
-    func: Callable[..., Tensor]
-    """A function of `RobotState` from envs/observations.py, or your own."""
+    func: Callable[..., Any]
+    """A function of `RobotState` from envs/observations.py, or your own; or a `TermWithMemory` of envs/terms.py."""
     scale: tuple[float, ...]
     """Factor, one for all columns or one each."""
     noise: float
