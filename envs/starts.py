@@ -58,23 +58,24 @@ class Footing:
             num_threads: threads on a CPU, 0 for torch's.
         """
         self.height, self._radius = height, engine.sphere_radius
-        count = engine.num_envs * len(self._radius)
+        count = len(self._radius)
         half = math.sqrt(0.5)
         # corners of a square, 1 from its middle
         corners = ScanConfig((-half, half), (-half, half), 2.0 * half, "bilinear")
-        self._scan = HeightScan(corners, ground, engine.device, num_threads or torch.get_num_threads())
-        self._ground = torch.zeros(count, len(self._scan.points[0]), device=engine.device)
+        self.scan = HeightScan(corners, ground, engine.device, num_threads or torch.get_num_threads())
+        self._ground = torch.zeros(engine.num_envs * count, len(self.scan.points[0]), device=engine.device)
+        self._around = torch.zeros(engine.num_envs, count, 4, device=engine.device)
+        self._around[..., 2] = self._radius
 
     def set_down(self, engine: Engine, mask: Tensor) -> None:
         """Raise or lower the robots in `mask`, bool [N], which `write_state` has just set.
 
         They end as far above the ground, where they are nearest to it, as in the same pose on level ground.
         """
-        shape = engine.sphere_pos.shape[:2]
-        reach = torch.stack((self._radius, torch.zeros_like(self._radius)), 1).expand(*shape, 2)
-        around = torch.cat((engine.sphere_pos[..., :2], reach), 2).flatten(0, 1)
-        self._scan.look(around, mask.repeat_interleave(shape[1]), self._ground)
-        hang = engine.base_pos[:, 2:] - engine.sphere_pos[..., 2] + self._radius  # how far below the base
-        need = self._ground.amax(1).view(shape) + hang
-        height = self.height + need.amax(1) - hang.amax(1)
-        engine.raise_base(torch.where(mask, height - engine.base_pos[:, 2], 0.0))
+        self._around[..., :2] = engine.sphere_pos[..., :2]
+        each = mask.repeat_interleave(self._around.shape[1])
+        self.scan.look(self._around.flatten(0, 1), each, self._ground)
+        low = engine.sphere_pos[..., 2] - self._radius
+        base, ground = engine.base_pos[:, 2], self._ground.amax(1).view_as(low)
+        on_level_ground = self.height + (low.amin(1) - base)
+        engine.raise_base(torch.where(mask, on_level_ground - (low - ground).amin(1), 0.0))

@@ -22,8 +22,8 @@ class TermWithMemory:
 
     A subclass makes its tensors in `__init__` by `self.remember(name, *shape)`: zeros [N, *shape], which are part of
     every checkpoint and become zero again where a robot's episode begins. They are changed in place, never
-    replaced, and never by a branch on their values. `__call__(state, **params)` only looks: an observation is made
-    twice in a step, before and after resets.
+    replaced, and never by a branch on their values. `__call__(state, **params)` gives the term, [N] of a reward,
+    [N, k] of an observation. It only looks: an observation is made twice in a step, before and after resets.
     """
 
     draws = 0
@@ -49,10 +49,6 @@ class TermWithMemory:
             state: of all robots, for those in `mask` that of the episode that ended.
             uniform: (bounds, *shape) -> random numbers [N, *shape].
         """
-
-    def __call__(self, state: RobotState, **params: float) -> Tensor:
-        """The term, [N] of a reward, [N, k] of an observation."""
-        raise NotImplementedError
 
 
 class Terms:
@@ -92,7 +88,7 @@ class Terms:
 
         own = kind(self.state, remember)
         self._own.append((own, memory))
-        return replace(term, func=own)
+        return replace(term, func=own)  # type: ignore[arg-type]  # subclasses can be called
 
     def update(self) -> None:
         """Let terms with a memory take note of a step."""

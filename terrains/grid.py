@@ -17,6 +17,11 @@ MOST_VERTICES = 100_000_000
 """Of a map: 0.4 GB of heights, 80 times the default map."""
 
 
+def _parameters() -> dict[str, dict[str, Any]]:
+    """Of all shapes that have any."""
+    return {name: own for name in SHAPES if (own := parameters_of(name))}
+
+
 @dataclass
 class TerrainConfig:
     """The ground: a plane, a map of tiles (Rudin et al. 2021, section 3.2 and its code), one tile, or a file."""
@@ -43,8 +48,8 @@ class TerrainConfig:
         }
     )
     """Shape -> share of the columns; they sum to 1. Shapes that are not named get none."""
-    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Shape -> its parameters, where they are not the shape's own."""
+    parameters: dict[str, dict[str, Any]] = field(default_factory=_parameters)
+    """Shape -> its parameters; what is left out is the shape's own."""
     levels: int = 10
     """Rows; row i has difficulty i / levels."""
     columns: int = 20

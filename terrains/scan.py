@@ -103,6 +103,8 @@ class HeightScan:
                 heights[:-1, -1] = np.minimum(heights[:-1, -1], heights[1:, -1])
                 heights[-1, :-1] = np.minimum(heights[-1, :-1], heights[-1, 1:])
                 heights[:-1, :-1] = ground.corners.reshape(*ground.corners.shape[:2], 4)[..., :3].min(2)
+            else:
+                ground.corners_on(device)  # made now: not within a step
             self._heights = torch.from_numpy(heights).to(device)
             nx, ny = heights.shape
             reach = math.ceil(self.points.norm(dim=0).max().item() / ground.cell)

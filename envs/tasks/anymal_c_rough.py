@@ -76,7 +76,7 @@ def tall() -> EnvConfig:
     """`fast` with steps of up to 0.28 m: at a curriculum's end robots are fewest, and 0.25 m is asked of them."""
     cfg = fast()
     for shape in ("stairs_up", "stairs_down", "obstacles"):
-        cfg.terrain.parameters[shape] = {"height": (0.05, 0.28)}
+        cfg.terrain.parameters[shape]["height"] = (0.05, 0.28)
     return cfg
 
 

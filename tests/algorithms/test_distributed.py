@@ -266,7 +266,8 @@ def make_trainer(ranks: Ranks, run_dir: Path | None = None, num_envs: int = N) -
     cfg.policy.normalise_obs = True
     cfg.ppo.num_steps, cfg.ppo.num_epochs, cfg.ppo.num_mini_batches = 6, 2, 2
     env = LeggedEnv(make_cfg(), num_envs // ranks.size, num_threads=1, seed=ranks.seed(3))
-    env.perception.scan._library = None
+    assert env.footing
+    env.perception.scan._library = env.footing.scan._library = None
     trainer = Trainer(env, cfg, run_dir, 3, ranks=ranks)
     trainer.ppo._native = None
     return trainer
@@ -434,7 +435,7 @@ def test_resume_continues_to_the_same_bits_and_with_fewer_processes(
             assert_same(value, buffers[name], name)
     assert_same(alone.policy.state_dict(), saved["policy"])
     height = env.engine.base_pos[:, 2] - env.course.origins()[:, 2]
-    torch.testing.assert_close(height, torch.full_like(height, env.cfg.robot.init_height))
+    assert (height - env.cfg.robot.init_height).abs().max() < 0.3  # they stand on their tiles' middles
     alone.train(8, lambda iteration, numbers: None)
     assert alone.iteration == 8 and all(p.isfinite().all() for p in alone.policy.parameters())
 

@@ -41,6 +41,8 @@ def net_driven() -> EnvConfig:
 def as_on_a_gpu(env: LeggedEnv) -> None:
     """Do without the compiled code that takes torch's place on a CPU."""
     env.perception.scan._library = None
+    if env.footing:
+        env.footing.scan._library = None
     law = env.actuator.law
     if isinstance(law, NetDrive):
         law.net.kernel = None
