@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,44 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
         "mujoco": mujoco.__version__,
         "commit": _commit(),
     }
+
+
+CROWDED = 0.2
+"""Share of the time that threads may wait for a core before it is said."""
+
+
+class Crowd:
+    """Other programs on the cores of this one, from now on."""
+
+    def __init__(self, threads: int):
+        """Begin to look.
+
+        Args:
+            threads: those of this program that want a core all the time.
+        """
+        self.threads, self._began, self._waited = threads, time.perf_counter(), waited()
+
+    def sentence(self) -> str:
+        """What to say where threads waited for their cores; empty where they did not, or nobody knows."""
+        passed = (time.perf_counter() - self._began) * self.threads
+        share = (waited() - self._waited) / passed if passed else 0.0
+        if share < CROWDED:
+            return ""
+        fewer = self.threads - 1
+        advice = f": --num_threads {fewer} may be faster" if fewer else ""
+        return f"other programs keep this one's threads waiting for {share:.0%} of the time{advice}"
+
+
+def waited() -> float:
+    """How long the threads of this process were ready and had no core, s, all added up; 0 where it is not known.
+
+    Linux counts it in the second field of /proc/<pid>/task/<tid>/schedstat, in ns.
+    """
+    total = 0
+    for task in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, IndexError, ValueError):  # a thread that has just ended
+            total += int(task.read_text().split()[1])
+    return total * 1e-9
 
 
 def _cpu_model() -> str:

@@ -24,10 +24,13 @@ from runs.command import typed
 from runs.config import RunConfig
 from runs.folders import check_names
 from runs.health import Health
+from runs.machine import Crowd
 from runs.progress import CurriculumLog, ProgressLog
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
+CROWD_AFTER = 5
+"""Iterations after which a busy machine is noticed."""
 WORTH_COMPILING = 1000
 """Iterations from which on torch.compile saves more time than it takes."""
 
@@ -165,10 +168,13 @@ def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -
     levels = CurriculumLog(folder, env.course, trainer.iteration, ranks) if env.course else None
     own_log = ProgressLog(folder, max_iterations, trainer.iteration) if ranks.first else nullcontext()
     with own_log as log:
+        crowd, first = Crowd(torch.get_num_threads()), trainer.iteration
 
         def report(iteration: int, numbers: dict[str, float]) -> None:
             if log:
                 log.write(iteration, numbers)
+            if iteration == first + CROWD_AFTER and env.device.type == "cpu" and (word := crowd.sentence()):
+                ranks.say(word)
             health.note(iteration, numbers)
             if iteration % LOOK_INTERVAL == 0 or iteration == max_iterations:
                 health.look(iteration)
