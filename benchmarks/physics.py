@@ -170,3 +170,53 @@ class WallsBenchmark:
             for name, values in times.items()
         }
         return results | {"of_slopes": ratio(times["slopes"], times["walls"])["ratio"]}
+
+
+@dataclass(frozen=True)
+class StepErrorBenchmark:
+    """Difference between a physics step of the batched engine and MuJoCo's from the same states of trotting robots.
+
+    Largest difference of a velocity relative to the largest change of one. On uneven ground MuJoCo makes a contact
+    with every triangle that a sphere overlaps, the batched engine at most two in all.
+    """
+
+    suite: ClassVar[str] = "physics"
+    ground: Literal["plane", "rough", "steps", "walls"]
+    num_envs: int = 512
+    """Robots."""
+    rounds: int = 8
+    """States of each, two policy steps apart."""
+    warmup: int = 40
+    """Policy steps before."""
+
+    def quick(self) -> StepErrorBenchmark:
+        """The same at a size that only shows that it runs."""
+        return replace(self, num_envs=self.num_envs // 16, rounds=1, warmup=5)
+
+    def run(self, options: Options) -> Results:
+        """Measure."""
+        robot, ground = get_task(TASK).recipe("reference").env().robot, make_ground(self.ground)
+        theirs = MujocoEngine(robot, ground, self.num_envs, num_threads=options.threads)
+        ours = BatchedEngine(robot, ground, self.num_envs, num_threads=options.threads)
+        crowd, everyone = Robots(theirs, ground, "trot"), torch.ones(self.num_envs, dtype=torch.bool)
+        for _ in range(self.warmup):
+            crowd.step()
+        errors = []
+        for _ in range(self.rounds):
+            crowd.step()
+            crowd.step()
+            names = ("base_pos", "base_quat", "base_lin_vel", "base_ang_vel", "joint_pos", "joint_vel")
+            state, targets = [getattr(theirs, name).clone() for name in names], crowd.gait.targets()
+            before, after = torch.cat(state[2:4] + state[5:], 1), []
+            for engine in (ours, theirs):
+                engine.write_state(everyone, *state)
+                engine.step(targets, 1)
+                velocities = (engine.base_lin_vel, engine.base_ang_vel, engine.joint_vel)
+                after.append(torch.cat(velocities, 1))
+            errors.append((after[0] - after[1]).abs().amax(1) / (after[1] - before).abs().amax(1))
+        error = torch.cat(errors)
+        return {
+            "median": error.median().item(),
+            "p99": error.quantile(0.99).item(),
+            "worst": error.max().item(),
+        }

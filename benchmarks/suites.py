@@ -9,7 +9,7 @@ from benchmarks.gpu import GpuEnvBenchmark, GpuPhysicsBenchmark, GpuTrainBenchma
 from benchmarks.gpu_rivals import GpuUpdateBenchmark, TransferBenchmark, WarpBenchmark
 from benchmarks.gpu_targets import FlatTargetBenchmark, RoughTargetBenchmark
 from benchmarks.learning import LearningBenchmark
-from benchmarks.physics import PhysicsBenchmark, WallsBenchmark
+from benchmarks.physics import PhysicsBenchmark, StepErrorBenchmark, WallsBenchmark
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark
 from benchmarks.terrain import ChangeBenchmark, MapBenchmark, RoughBenchmark, ScanBenchmark
 from benchmarks.training import RecurrentBenchmark, TrainBenchmark
@@ -79,6 +79,7 @@ BENCHMARKS: list[Benchmark] = [
     PhysicsBenchmark("rough"),
     PhysicsBenchmark("steps"),
     WallsBenchmark(),
+    *(StepErrorBenchmark(ground) for ground in ("plane", "rough", "steps", "walls")),
     EngineBenchmark(num_envs=1024),
     EngineBenchmark(num_envs=4096),
     EnvBenchmark(num_envs=1024),

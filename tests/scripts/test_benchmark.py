@@ -19,7 +19,7 @@ from benchmarks import running
 from benchmarks.common import EnvGait, NotInstalled, Options, Results, Watch, interleave, ratio
 from benchmarks.gpu_rivals import GpuUpdateBenchmark, TransferBenchmark
 from benchmarks.learning import CountedEnv, LearningBenchmark, Point, compare, final_reward
-from benchmarks.physics import WallsBenchmark
+from benchmarks.physics import StepErrorBenchmark, WallsBenchmark
 from benchmarks.running import BenchmarkConfig, json_path, results_folder, select
 from benchmarks.stepping import EngineBenchmark, EnvBenchmark, paired_step, walking_env
 from benchmarks.suites import BENCHMARKS, SLOW, SUITES
@@ -193,6 +193,7 @@ def test_learning_writes_curves_of_both_learners(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("declared", "figures"),
     [
+        (StepErrorBenchmark("rough", 16, rounds=1, warmup=3), {"median", "p99", "worst"}),
         (WallsBenchmark(16, rounds=1, warmup=1), {"walls_steps_per_s", "slopes_steps_per_s", "of_slopes"}),
         (EngineBenchmark(4, steps=2, warmup=1), {"physics_steps_per_s", "env_steps_per_s"}),
         (EnvBenchmark(4, rounds=2, warmup=1), {"ratio", "env_steps_per_s", "engine_env_steps_per_s"}),
@@ -201,7 +202,12 @@ def test_learning_writes_curves_of_both_learners(tmp_path: Path, capsys: pytest.
     ],
 )
 def test_benchmarks_run(
-    declared: WallsBenchmark | EngineBenchmark | EnvBenchmark | UpdateBenchmark | TrainBenchmark,
+    declared: StepErrorBenchmark
+    | WallsBenchmark
+    | EngineBenchmark
+    | EnvBenchmark
+    | UpdateBenchmark
+    | TrainBenchmark,
     figures: set[str],
 ) -> None:
     results = declared.run(ONE_THREAD)
