@@ -31,10 +31,11 @@ class Commands:
         """vx, vy (m/s) and yaw rate (rad/s), base frame, [N, 3]."""
         self.heading_target = buffers.make("heading_target")
         """Where to head to, world frame, rad, [N]."""
-        self.draws = 4 if cfg.heading else 3
+        self.draws = 3 + cfg.heading + bool(cfg.single_axis_share)
         """Random numbers that a robot needs in a step."""
         ranges = torch.tensor((cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw), device=buffers.device)
         self._low, self._width = ranges[:, 0].clone(), ranges[:, 1] - ranges[:, 0]
+        self._axes = torch.arange(3.0, device=buffers.device)
         self.curriculum: CommandCurriculum | None = None
         if cfg.curriculum:
             self.curriculum = CommandCurriculum(
@@ -49,6 +50,9 @@ class Commands:
             slowest, fastest = self.curriculum.range.split(1)
             low, width = torch.cat((slowest, low[1:])), torch.cat((fastest - slowest, width[1:]))
         sample = uniform((0.0, 1.0), 3) * width + low
+        if cfg.single_axis_share:  # a fourth of the share for each axis, and for none
+            kind = (uniform((0.0, 4.0 / cfg.single_axis_share))).unsqueeze(1)
+            sample = sample * ((kind >= 4.0) | (kind.floor() == self._axes))
         moving = sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
         sample = torch.cat((sample[:, :2] * moving, sample[:, 2:]), 1)
         self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))

@@ -99,6 +99,9 @@ class CommandConfig:
     """Time between new commands, s."""
     min_speed: float = 0.2
     """Horizontal commands slower than this become zero, m/s."""
+    single_axis_share: float = 0.0
+    """Share of commands that are forward, sideways or turning alone, or to stand, equally often: what robots are told
+    most, and uniform commands almost never are."""
     heading: bool = False
     """Command a heading in +-pi instead; yaw rate = heading_gain x error, kept within `ang_vel_yaw`."""
     heading_gain: float = 0.5
@@ -128,6 +131,8 @@ class InitConfig:
 
     joint_scale: tuple[float, float] = (0.5, 1.5)
     """Joint angles = nominal x uniform in this range, within the joint limits."""
+    nominal_share: float = 0.0
+    """Share of robots that start at rest in the nominal stance, as they do outside of training."""
     base_velocity: float = 0.5
     """All six base velocities uniform in +- this, m/s and rad/s."""
     base_position: float = 1.0
@@ -204,6 +209,7 @@ class EnvConfig:
             ("be a range LOW HIGH with LOW <= HIGH", lambda x: x[0] <= x[1],
              "drive.delay commands.lin_vel_x commands.lin_vel_y commands.ang_vel_yaw init.joint_scale"),
             ("not be negative", lambda x: x[0] >= 0, "drive.delay"),
+            ("lie in 0 to 1", lambda x: 0 <= x <= 1, "commands.single_axis_share init.nominal_share"),
             ("not be negative", lambda x: x >= 0,
              "drive.velocity_gain drive.stall_torque drive.no_load_speed commands.min_speed noise.level "
              "init.base_velocity init.base_position init.yaw fatal_contact_force"),

@@ -133,7 +133,7 @@ class LeggedEnv(gym.vector.VectorEnv):
         self.terms = Terms(cfg, self.state, buffers)
         self.reward_terms = self.terms.rewards
         self.episode_sums = buffers.make("episode_sums", len(self.reward_terms))
-        start = self.num_actions + 2 + (1 if cfg.init.yaw else 0) + 6
+        start = self.num_actions + 2 + bool(cfg.init.yaw) + 6 + bool(cfg.init.nominal_share)
         parts = (self.randomisation, self.commands, self.pushes, self.actuator, self.terms)
         columns = start + (1 if self.course else 0) + sum(part.draws for part in parts)
         self._draws = Draws(num_envs, columns, self.generator)

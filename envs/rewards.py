@@ -6,6 +6,8 @@ Formulas are those of the reference method (Rudin et al., Learning to Walk in Mi
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -104,10 +106,15 @@ def torque_limits(state: RobotState, soft_limit: float = 1.0) -> Tensor:
     return (state.joint_torque.abs() - soft_limit * state.effort_limits).clamp(min=0.0).sum(1)
 
 
-def feet_air_time(state: RobotState, target: float = 0.5, min_command: float = 0.1) -> Tensor:
-    """Sum over feet at first contact of (swing time - `target`), s; 0 unless |v_xy*| > `min_command` m/s."""
+def feet_air_time(
+    state: RobotState, target: float = 0.5, min_command: float = 0.1, min_turn: float = math.inf
+) -> Tensor:
+    """Sum over feet at first contact of (swing time - `target`), s; 0 unless |v_xy*| > `min_command` m/s.
+
+    Or, beyond the reference, |w_z*| > `min_turn` rad/s: else robots shuffle where they are told to turn on the spot.
+    """
     swing = ((state.feet_air_time - target) * state.first_contact).sum(1)
-    return swing * (state.command[:, :2].norm(dim=1) > min_command)
+    return swing * ((state.command[:, :2].norm(dim=1) > min_command) | (state.command[:, 2].abs() > min_turn))
 
 
 def feet_slip(state: RobotState, threshold: float = 1.0) -> Tensor:
@@ -127,10 +134,26 @@ def stumble(state: RobotState, ratio: float = 5.0) -> Tensor:
     return (force[..., :2].norm(dim=-1) > ratio * force[..., 2].abs()).any(1).float()
 
 
-def stand_still(state: RobotState, max_command: float = 0.1) -> Tensor:
-    """Summed distance of joints from the nominal stance, rad, while |v_xy*| < `max_command` m/s."""
+def stand_still(state: RobotState, max_command: float = 0.1, max_turn: float = math.inf) -> Tensor:
+    """Summed distance of joints from the nominal stance, rad, while |v_xy*| < `max_command` m/s.
+
+    Beyond the reference, it may also ask for |w_z*| < `max_turn` rad/s.
+    """
     away = (state.joint_pos - state.default_joint_pos).abs().sum(1)
-    return away * (state.command[:, :2].norm(dim=1) < max_command)
+    return away * (state.command[:, :2].norm(dim=1) < max_command) * (state.command[:, 2].abs() < max_turn)
+
+
+def trot(state: RobotState, min_command: float = 0.1, min_turn: float = 0.1) -> Tensor:
+    """Share of what makes a trot: feet across from one another are both down or both up, feet side by side are not.
+
+    For four feet in the order front left, front right, hind left, hind right. 0 where a robot is told to stand:
+    |v_xy*| <= `min_command` m/s and |w_z*| <= `min_turn` rad/s.
+    """
+    front_left, front_right, hind_left, hind_right = state.feet_down.unbind(1)
+    across = (front_left == hind_right).float() + (front_right == hind_left)
+    beside = (front_left != front_right).float() + (hind_left != hind_right)
+    moving = (state.command[:, :2].norm(dim=1) > min_command) | (state.command[:, 2].abs() > min_turn)
+    return 0.25 * (across + beside) * moving
 
 
 def feet_contact_forces(state: RobotState, max_force: float = 500.0) -> Tensor:

@@ -41,7 +41,12 @@ def draw_starts(
     if cfg.yaw:
         half = 0.5 * uniform((-cfg.yaw, cfg.yaw), 1)
         base_quat = torch.cat((half.cos(), zero, zero, half.sin()), 1)
-    linear, angular = uniform((-cfg.base_velocity, cfg.base_velocity), 6).split(3, dim=1)
+    velocity = uniform((-cfg.base_velocity, cfg.base_velocity), 6)
+    if cfg.nominal_share:
+        nominal = uniform((0.0, 1.0), 1) < cfg.nominal_share
+        joint_pos = torch.where(nominal, state.default_joint_pos, joint_pos)
+        velocity = velocity.masked_fill(nominal, 0.0)
+    linear, angular = velocity.split(3, dim=1)
     return base_pos, base_quat, linear, angular, joint_pos, torch.zeros_like(joint_pos)
 
 

@@ -9,22 +9,41 @@ from envs.config import EnvConfig
 from envs.tasks import Recipe, Task, anymal_c_flat, anymal_c_rough
 
 
-def robot_tasks(robot: str, gym_name: str, adapt: Callable[[EnvConfig], EnvConfig]) -> tuple[Task, Task]:
+def robot_tasks(
+    robot: str,
+    gym_name: str,
+    adapt: Callable[[EnvConfig], EnvConfig],
+    on_flat_ground: Callable[[EnvConfig], EnvConfig] | None = None,
+) -> tuple[Task, Task]:
     """`<robot>_flat` and `<robot>_rough`, known to gymnasium as `Trot/<gym_name>Flat-v0` and `...Rough-v0`.
 
     Args:
         robot: name of the robot.
         gym_name: the same in gymnasium's style.
         adapt: changes a configuration of ANYmal C's to the robot's and returns it.
+        on_flat_ground: changes it further for recipes of the flat task other than `reference`.
     """
+
+    def flat(cfg: EnvConfig) -> EnvConfig:
+        return on_flat_ground(adapt(cfg)) if on_flat_ground else adapt(cfg)
+
     return (
-        _adapted(anymal_c_flat.TASKS[0], f"{robot}_flat", f"Trot/{gym_name}Flat-v0", adapt),
-        _adapted(anymal_c_rough.TASKS[0], f"{robot}_rough", f"Trot/{gym_name}Rough-v0", adapt),
+        _adapted(anymal_c_flat.TASKS[0], f"{robot}_flat", f"Trot/{gym_name}Flat-v0", adapt, flat),
+        _adapted(anymal_c_rough.TASKS[0], f"{robot}_rough", f"Trot/{gym_name}Rough-v0", adapt, adapt),
     )
 
 
-def _adapted(task: Task, name: str, gym_id: str, adapt: Callable[[EnvConfig], EnvConfig]) -> Task:
-    recipes = {key: _adapted_recipe(recipe, adapt) for key, recipe in task.recipes.items()}
+def _adapted(
+    task: Task,
+    name: str,
+    gym_id: str,
+    reference: Callable[[EnvConfig], EnvConfig],
+    others: Callable[[EnvConfig], EnvConfig],
+) -> Task:
+    recipes = {
+        key: _adapted_recipe(recipe, reference if key == "reference" else others)
+        for key, recipe in task.recipes.items()
+    }
     return Task(name, recipes, gym_id)
 
 

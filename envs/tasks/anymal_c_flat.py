@@ -45,6 +45,7 @@ def reward_terms() -> dict[str, RewardTerm]:
         "feet_air_time": RewardTerm(rew.feet_air_time, 2.0, {"target": 0.5}),
         "feet_slip": RewardTerm(rew.feet_slip, 0.0),
         "no_fly": RewardTerm(rew.no_fly, 0.0),
+        "trot": RewardTerm(rew.trot, 0.0),
         "stumble": RewardTerm(rew.stumble, 0.0),
         "stand_still": RewardTerm(rew.stand_still, 0.0),
         "feet_contact_forces": RewardTerm(rew.feet_contact_forces, 0.0, {"max_force": 350.0}),

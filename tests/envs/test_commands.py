@@ -28,6 +28,24 @@ def test_commands_lie_in_their_ranges_and_fill_them() -> None:
     np.testing.assert_allclose(np.corrcoef(commands.T), np.eye(3), atol=0.1)
 
 
+def test_a_share_of_commands_is_along_one_axis_or_to_stand() -> None:
+    cfg = calm()
+    cfg.commands.single_axis_share, cfg.commands.min_speed = 0.4, 0.0
+    env = make(cfg, 64)
+    seen = []
+    for seed in range(40):
+        env.reset(seed=seed)
+        seen.append(env.command.clone())
+    moving = torch.cat(seen) != 0.0
+    kinds = {
+        tuple(row): float((moving == torch.tensor(row)).all(1).float().mean()) for row in moving.tolist()
+    }
+    for k in range(3):
+        assert kinds.pop(tuple(i == k for i in range(3))) == pytest.approx(0.1, abs=0.02)
+    assert kinds.pop((False, False, False)) == pytest.approx(0.1, abs=0.02)
+    assert kinds == {(True, True, True): pytest.approx(0.6, abs=0.03)}
+
+
 def test_slow_commands_become_zero_and_keep_their_yaw_rate() -> None:
     cfg = calm()
     cfg.commands.min_speed = 0.6

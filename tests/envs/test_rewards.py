@@ -153,6 +153,15 @@ FORMULAS: dict[str, tuple[Callable[[Any], float], dict[str, float]]] = {
         ),
         {},
     ),
+    "trot": (
+        lambda s: (
+            sum(s.feet_down[i] == s.feet_down[k] for i, k in ((0, 3), (1, 2))) / 4
+            + sum(s.feet_down[i] != s.feet_down[k] for i, k in ((0, 1), (2, 3))) / 4
+            if hypot(s.command[0], s.command[1]) > 0.3 or abs(s.command[2]) > 0.2
+            else 0.0
+        ),
+        {"min_command": 0.3, "min_turn": 0.2},
+    ),
     "feet_contact_forces": (
         lambda s: sum(max(0.0, norm(s.contact_force[i]) - 350.0) for i in (2, 0, 5, 7)),
         {"max_force": 350.0},
@@ -213,6 +222,20 @@ def test_reward_is_its_formula(name: str) -> None:
 def test_defaults_are_the_published_ones(name: str, default: dict[str, float]) -> None:
     function, state = getattr(rewards, name), random_state(1)
     assert torch.equal(function(state), function(state, **default))
+
+
+def test_turning_on_the_spot_may_count_as_walking() -> None:
+    state = random_state()
+    state.command[:] = torch.tensor([0.0, 0.0, 0.3])
+    swings = ((state.feet_air_time - 0.4) * state.first_contact).sum(1)
+    away = (state.joint_pos - state.default_joint_pos).abs().sum(1)
+    assert not rewards.feet_air_time(state, 0.4).any()
+    torch.testing.assert_close(rewards.feet_air_time(state, 0.4, min_turn=0.2), swings)
+    torch.testing.assert_close(rewards.stand_still(state), away)
+    assert not rewards.stand_still(state, max_turn=0.2).any()
+    state.command[:, 2] = 0.1
+    torch.testing.assert_close(rewards.stand_still(state, max_turn=0.2), away)
+    assert not rewards.feet_air_time(state, 0.4, min_turn=0.2).any() and not rewards.trot(state).any()
 
 
 # ---------------------------------------------------------------------- in the environment

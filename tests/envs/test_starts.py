@@ -122,3 +122,17 @@ def test_level_ground_of_any_height_changes_nothing() -> None:
         env.reset(seed=3)
     torch.testing.assert_close(raised.engine.base_pos[:, 2] - 0.5, plane.engine.base_pos[:, 2])
     torch.testing.assert_close(raised.engine.foot_pos[..., 2] - 0.5, plane.engine.foot_pos[..., 2])
+
+
+def test_a_share_of_robots_starts_at_rest_in_the_nominal_stance() -> None:
+    cfg = calm()
+    cfg.init.nominal_share = 0.25
+    env = make(cfg, 64)
+    shares = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        engine = env.engine
+        still = (engine.base_lin_vel == 0.0).all(1) & (engine.base_ang_vel == 0.0).all(1)
+        assert torch.equal((engine.joint_pos == env.default_joint_pos).all(1), still)
+        shares.append(still.float().mean())
+    assert torch.stack(shares).mean() == pytest.approx(0.25, abs=0.04)
