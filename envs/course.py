@@ -17,12 +17,21 @@ NEAR = (0.25, 0.3)
 """A robot tracks its command if its velocity and yaw rate are this near, m/s and rad/s."""
 EDGE = 1.0
 """A robot that comes this near to the end of the map has left it, m."""
+ROOM = 0.5
+"""Robots must be able to walk as far from wherever they start, m."""
 
 
 class Course:
     """N robots on a map: a column each for good, a level that the curriculum changes after each episode."""
 
-    def __init__(self, cfg: CurriculumConfig, terrain: Terrain, time_limit: float, buffers: Buffers):
+    def __init__(
+        self,
+        cfg: CurriculumConfig,
+        terrain: Terrain,
+        time_limit: float,
+        buffers: Buffers,
+        spread: float = 0.0,
+    ):
         """Spread robots evenly over the columns.
 
         Args:
@@ -30,9 +39,10 @@ class Course:
             terrain: the map.
             time_limit: length of a whole episode, s.
             buffers: where the robots' records and the curriculum's memory lie.
+            spread: robots start up to so far from the middles of their tiles along x and y, m.
 
         Raises:
-            ValueError: an unknown strategy, or a value out of range.
+            ValueError: an unknown strategy, a value out of range, or a map that robots leave as soon as they move.
         """
         self.terrain, self.time_limit = terrain, time_limit
         num_envs, device = buffers.num_envs, buffers.device
@@ -55,6 +65,15 @@ class Course:
         corner = torch.tensor([low_x, low_y], device=device)
         size = torch.tensor([nx - 1, ny - 1], device=device) * terrain.ground.cell
         self._low, self._high = corner + EDGE, corner + size - EDGE
+        starts = self._origins[..., :2]
+        room = torch.minimum(starts - self._low, self._high - starts).min().item() - spread
+        if room < ROOM:
+            x, y = size.tolist()
+            raise ValueError(
+                f"the map of {x:g} x {y:g} m is too small: robots that start up to {spread:g} m "
+                f"(env.init.base_position) from the middle of their tile need {ROOM - room:.2g} m more on each side; "
+                "raise env.terrain.border or tile_size, or give a larger file"
+            )
 
     @property
     def shape(self) -> Tensor:

@@ -108,7 +108,10 @@ class LeggedEnv(gym.vector.VectorEnv):
         self._buffers = buffers = Buffers(num_envs, self.device)
         self.randomisation = Randomisation(cfg.randomisation, self.engine, buffers)
         self.randomised = self.randomisation.values
-        self.course = Course(cfg.curriculum, terrain, cfg.episode_length, buffers) if terrain else None
+        spread = cfg.init.base_position
+        self.course = (
+            Course(cfg.curriculum, terrain, cfg.episode_length, buffers, spread) if terrain else None
+        )
         """Where robots are on the map, None without one."""
         self.perception = Perception(cfg.scan, ground, self.engine, self.step_dt, num_threads, buffers)
         self.footing: Footing | None = None

@@ -238,6 +238,20 @@ def test_a_restored_environment_has_the_same_levels_and_the_same_next_ones(strat
     assert any(not torch.equal(level, past[0]) for level in past), "levels must change"
 
 
+@pytest.mark.parametrize(
+    ("tile", "border", "more"), [(2.0, 0.0, "1.6 m"), (3.0, 1.0, "0.05 m"), (3.2, 1.0, "")]
+)
+def test_a_map_that_robots_leave_as_they_move_is_refused(tile: float, border: float, more: str) -> None:
+    cfg = on_map()
+    cfg.terrain = TerrainConfig(type="tile", shape="flat", tile_size=tile, border=border)
+    cfg.init.base_position = 1.0
+    if not more:
+        make(cfg, 2)
+        return
+    with pytest.raises(ValueError, match=f"too small.*need {more} more.*border or tile_size"):
+        make(cfg, 2)
+
+
 def test_without_a_map_there_is_no_course() -> None:
     env = make(calm(), 2)
     assert env.course is None
