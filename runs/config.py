@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -224,6 +224,9 @@ def load_config(path: Path) -> RunConfig:
         task, recipe = plain["task"], plain.get("recipe", "")
         default = default_config(task, recipe)
         take_terms(default.env, plain["env"], get_task(task).recipe(recipe).env.__module__)
+        # what is newer than the run has its neutral value, not the one that the recipe gives it today
+        own = {name: getattr(default.env, name) for name in ("robot", "rewards", "observations")}
+        default = replace(default, env=EnvConfig(**own), agent=LearnerConfig())
         cfg = overlay(default, plain)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} does not fit this version's configuration ({error})") from error

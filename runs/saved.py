@@ -13,12 +13,15 @@ from torch import Tensor
 from envs import observations, rewards
 from envs.config import EnvConfig, ObservationTerm, RewardTerm
 from robots.config import nearest
+from terrains.shapes import all_parameters
 
 
 def fill_in(env: dict[str, Any]) -> None:
     """Add what an older run did and its plain configuration of the environment does not say."""
     if env["terrain"]["type"] != "plane":  # there were no walls
         env["terrain"].setdefault("slope_threshold", 0.0)
+    named = env["terrain"].get("parameters", {})  # those that were not the shape's own
+    env["terrain"]["parameters"] = {name: own | named.get(name, {}) for name, own in all_parameters().items()}
     commands = env["commands"]
     if commands["heading"] and "judge_next_heading" not in commands:  # and no other limits to its yaw rate
         commands |= {"judge_next_heading": True, "ang_vel_yaw": [-1.0, 1.0]}

@@ -1,7 +1,8 @@
 """Keep a trained policy for others: `python scripts/ship.py --load_run RUN --name anymal_c_rough`.
 
 `policies/<name>/` gets the weights alone, the configuration, the run's figures, and the exported files that drive a
-robot; `--policy <name>` plays and evaluates it. `--refresh` writes the exported files of all of them anew.
+robot; `--policy <name>` plays and evaluates it. `--refresh` writes the exported files of all of them anew, and the
+command that trains each: recipes change.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Flags(RunFlags):
     overwrite: bool = False
     """Replace a policy of that name."""
     refresh: bool = False
-    """Ship nothing, but export every policy in policies/ anew, or --policy: after a change to what exports hold."""
+    """Ship nothing, but export every policy in policies/ anew, or --policy: after a change to exports or recipes."""
 
 
 def main() -> int:
@@ -51,6 +52,7 @@ def main() -> int:
     if flags.refresh:
         for name in [flags.policy] if flags.policy else shipped():
             print(f"export {export(name)}", flush=True)
+            renew_command(name)
         return 0
     run = open_flags(flags)
     name = flags.name or run.cfg.task
@@ -76,10 +78,7 @@ def main() -> int:
         path = run.folder / f"{kind}.json"
         if path.is_file():
             figures[kind] = _figures(json.loads(path.read_text()), run.checkpoint_path.name, path)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        json.dump(figures, file, indent=1)
-    os.replace(file.name, folder / "figures.json")
-    (folder / "figures.json").chmod(0o644)
+    _write(folder / "figures.json", figures)
     size = sum(path.stat().st_size for path in folder.glob("*.*")) / 1024
     print(f"policy {folder} ({size:.0f} KiB), made by: {figures['train']}")
     print(f"watch it: {typed('play')} --policy {name}")
@@ -95,6 +94,20 @@ def export(name: str) -> Path:
     run = open_flags(RunFlags(policy=name))
     env = LeggedEnv(run.cfg.env, 1, "mujoco", "cpu", num_threads=1, ground=Plane())
     return export_run(run, env, run.folder / "exported", (ONNX, JSON))
+
+
+def renew_command(name: str) -> None:
+    """Say by which command today's program trains a policy in policies/."""
+    path = POLICIES / name / "figures.json"
+    figures = json.loads(path.read_text())
+    _write(path, figures | {"train": train_command(open_flags(RunFlags(policy=name)).cfg)})
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        json.dump(figures, file, indent=1)
+    os.replace(file.name, path)
+    path.chmod(0o644)
 
 
 def _figures(report: dict[str, Any], used: str, path: Path) -> dict[str, Any]:

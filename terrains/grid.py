@@ -11,15 +11,10 @@ import numpy as np
 from numpy import ndarray
 
 from terrains.ground import HeightField
-from terrains.shapes import SHAPES, check_parameters, make_tile, parameters_of
+from terrains.shapes import SHAPES, all_parameters, check_parameters, make_tile, parameters_of
 
 MOST_VERTICES = 100_000_000
 """Of a map: 0.4 GB of heights, 80 times the default map."""
-
-
-def _parameters() -> dict[str, dict[str, Any]]:
-    """Of all shapes that have any."""
-    return {name: own for name in SHAPES if (own := parameters_of(name))}
 
 
 @dataclass
@@ -48,7 +43,7 @@ class TerrainConfig:
         }
     )
     """Shape -> share of the columns; they sum to 1. Shapes that are not named get none."""
-    parameters: dict[str, dict[str, Any]] = field(default_factory=_parameters)
+    parameters: dict[str, dict[str, Any]] = field(default_factory=all_parameters)
     """Shape -> its parameters; what is left out is the shape's own."""
     levels: int = 10
     """Rows; row i has difficulty i / levels."""

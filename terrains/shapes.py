@@ -279,6 +279,11 @@ def parameters_of(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in list(signature(SHAPES[name]).parameters.values())[4:]}
 
 
+def all_parameters() -> dict[str, dict[str, Any]]:
+    """Shape -> its parameters and their defaults, of those that have any."""
+    return {name: own for name in SHAPES if (own := parameters_of(name))}
+
+
 def check_parameters(name: str, parameters: dict[str, Any]) -> None:
     """ValueError with the nearest names for a shape or a parameter of it that does not exist."""
     defaults = parameters_of(name)

@@ -51,6 +51,20 @@ def test_a_run_from_before_there_were_walls_keeps_its_slopes(tmp_path: Path) -> 
     assert load_config(file).env.terrain.slope_threshold == 0.0
 
 
+def test_what_is_newer_than_a_run_does_nothing_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    cfg = parse(["--task", "go2_flat"])
+    assert cfg.env.commands.single_axis_share > 0.0 and cfg.agent.average_decay > 0.0
+    save_config(cfg, file)
+    newer = ("single_axis_share", "nominal_share", "average_decay")
+    lines = [line for line in file.read_text().splitlines()[1:] if not any(name in line for name in newer)]
+    file.write_text("\n".join(lines))
+    loaded = load_config(file)
+    assert loaded.env.commands.single_axis_share == loaded.env.init.nominal_share == 0.0
+    assert loaded.agent.average_decay == 0.0
+    assert loaded.env.robot == cfg.env.robot and loaded.env.rewards == cfg.env.rewards
+
+
 def test_a_run_from_before_headings_had_limits_keeps_its_own(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     cfg = default_config("anymal_c_rough")
