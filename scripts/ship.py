@@ -64,11 +64,14 @@ def main() -> int:
     kept = {key: run.content[key] for key in KEPT}
     checkpoint.save(folder / BEST, kept | {"policy": weights, "average": None})
     # where it was trained is nobody's business
-    anywhere = replace(run.cfg, log_dir="logs", run_name="", num_threads=0, device="auto")
+    done = max(run.cfg.max_iterations, run.content["iteration"])  # --resume may have gone further
+    anywhere = replace(
+        run.cfg, log_dir="logs", run_name="", num_threads=0, device="auto", max_iterations=done
+    )
     save_config(anywhere, folder / "config.yaml")
     figures: dict[str, Any] = {
         "task": run.cfg.task,
-        "train": train_command(run.cfg),
+        "train": train_command(anywhere),
         "checkpoint": run.checkpoint_path.name,
         "iteration": run.content["iteration"],
         "samples": run.content["iteration"] * run.cfg.num_envs * run.cfg.agent.ppo.num_steps,

@@ -100,6 +100,6 @@ def test_small_robots_do_what_they_are_told_most(name: str) -> None:
             did[:, 2] += env.state.base_ang_vel[:, 2] / (steps - steps // 3)
             down += env.state.feet_down / (steps - steps // 3)
     assert (did - told).abs().max() < 0.2
-    assert (did[-1].abs() < 0.05).all() and (down[-1] > 0.7).all()
+    assert (did[-1].abs() < 0.05).all() and (down[-1] > 0.5).all()
     walking = down[:4]
-    assert walking.min() > 0.35 and walking.max() < 0.7, "every foot carries, and every foot swings"
+    assert walking.min() > 0.3 and walking.max() < 0.75, "every foot carries, and every foot swings"
