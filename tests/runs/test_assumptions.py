@@ -48,7 +48,7 @@ def test_joints_follow_the_policys_order() -> None:
 
 
 def test_only_what_differs_between_robots_is_named() -> None:
-    cfg = default_config("go2_flat").env
+    cfg = default_config("go2_flat", "reference").env
     cfg.randomisation.push_interval = 0.0
     assert assumptions(cfg, JOINTS)["randomisation"] == {"friction": [0.5, 1.25]}
     cfg.randomisation.added_friction_loss = (0.2, 0.2)  # the same for all, but not the MJCF's
