@@ -174,8 +174,7 @@ def _command_bounds(cfg: CommandConfig) -> dict[str, list[float]]:
     (slow, fast), limit = cfg.lin_vel_x, cfg.max_lin_vel_x
     if cfg.curriculum:
         slow, fast = -limit if slow < 0.0 else slow, limit if fast > 0.0 else fast
-    yaw = (-1.0, 1.0) if cfg.heading else cfg.ang_vel_yaw
-    ranges = (slow, fast), cfg.lin_vel_y, yaw
+    ranges = (slow, fast), cfg.lin_vel_y, cfg.ang_vel_yaw
     return {end: [float(each[i]) for each in ranges] for i, end in enumerate(("low", "high"))}
 
 

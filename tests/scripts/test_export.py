@@ -117,7 +117,10 @@ def test_json_says_how_to_drive_the_robot(logs: Path, env: LeggedEnv, tmp_path: 
 def test_commands_that_a_curriculum_or_a_heading_makes_are_bounded() -> None:
     cfg = default_config("anymal_c_flat").env.commands
     cfg.lin_vel_x, cfg.curriculum, cfg.heading = (0.0, 1.0), True, True
+    cfg.ang_vel_yaw = (-1.0, 1.0)  # limits a heading's yaw rate too
     assert _command_bounds(cfg) == {"low": [0.0, -1.0, -1.0], "high": [2.0, 1.0, 1.0]}
+    cfg.ang_vel_yaw = (-0.3, 0.5)
+    assert _command_bounds(cfg) == {"low": [0.0, -1.0, -0.3], "high": [2.0, 1.0, 0.5]}
 
 
 def test_json_describes_the_height_scan() -> None:
