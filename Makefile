@@ -6,8 +6,9 @@ ARGS ?=
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --site-dir site
 
-.PHONY: help setup train test test-slow test-gpu check format bench
+.PHONY: help setup train test test-slow test-gpu check docs format bench
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -32,10 +33,16 @@ test-slow: setup ## run the slow tests
 test-gpu: setup ## run the tests that need a GPU
 	@$(PY) -m pytest -q -m gpu
 
-check: setup ## check format, lint and types
+check: setup ## check format, lint, types and the documentation's links
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+	@$(MKDOCS) --quiet
+	@$(PY) -m pytest -q tests/docs/test_pages.py
+
+docs: setup ## build the documentation as a site in site/
+	@$(MKDOCS)
+	@echo "site/index.html"
 
 format: setup ## format the code and apply safe lint fixes
 	@$(PY) -m ruff check --fix-only .

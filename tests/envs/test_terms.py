@@ -100,7 +100,7 @@ def test_each_use_of_a_term_has_a_memory_of_its_own() -> None:
 @pytest.fixture
 def go2_beat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """The page's task, as a file that envs/tasks/ finds."""
-    block = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    block = re.search(r"```python[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert block
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "go2_beat.py").write_text(block[1])
