@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import envs.tasks
 from envs import LeggedEnv
-from runs.config import RunConfig, parse
-from terrains.curriculum import STRATEGIES
-from terrains.shapes import SHAPES
+from envs.tasks import all_tasks
+from runs.config import RunConfig, default_config, parse
+from terrains.curriculum import STRATEGIES, CurriculumConfig, make_curriculum
+from terrains.shapes import SHAPES, make_tile
 from tests.docs.pages import DOCS, commands, copy_of_the_program, files, name_of, write_files
+from tests.terrains.test_curriculum import episodes
 
 PAGES = [*sorted((DOCS / "howto").glob("*.md")), DOCS / "own_task.md"]
 SMALL = {
@@ -110,12 +113,8 @@ def test_the_policy_sees_where_joints_were(own_tasks: Path) -> None:
 
 
 def test_ridges_grow_with_difficulty(own_tasks: Path) -> None:
-    import numpy as np
-
-    from terrains.shapes import make_tile
-
     write_files(DOCS / "howto" / "terrain.md", own_tasks)
-    cfg = parse(["--task", "go2_ridges"])
+    cfg = default_config("go2_ridges")
     assert cfg.env.terrain.column_shapes().count("ridges") == cfg.env.terrain.columns // 2
     easy, hard = (make_tile("ridges", d, 8.0, 0.1, np.random.default_rng(1)) for d in (0.0, 1.0))
     assert easy.max() == 0.02 and hard.max() == 0.15
@@ -124,12 +123,8 @@ def test_ridges_grow_with_difficulty(own_tasks: Path) -> None:
 
 
 def test_patience_waits_for_the_others(own_tasks: Path) -> None:
-    from tests.terrains.test_curriculum import episodes
-
     write_files(DOCS / "howto" / "curriculum.md", own_tasks)
-    parse(["--task", "go2_rough", "--env.curriculum.strategy", "patient"])
-    from terrains.curriculum import CurriculumConfig, make_curriculum
-
+    all_tasks()  # looks into the files
     patient = make_curriculum(CurriculumConfig("patient"), 10, 1, torch.device("cpu"))
     done, random = torch.ones(2, dtype=torch.bool), torch.zeros(2)
     followed = episodes(2)
