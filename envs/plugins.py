@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -143,7 +144,7 @@ def digest(source: Path) -> str:
 
 def _checked(path: Path) -> Path:
     """The absolute path of a plugin; ValueError for what is none."""
-    source = path.expanduser().absolute()
+    source = Path(os.path.abspath(path.expanduser()))
     if source.name == "__init__.py":
         source = source.parent
     if not source.exists():
@@ -191,7 +192,8 @@ def _read(plugin: Plugin, read: Callable[[], list[ModuleType]]) -> list[ModuleTy
         return read()
     except (Exception, SystemExit) as error:
         frames = reversed(traceback.extract_tb(error.__traceback__))
-        line = next((f":{at.lineno}" for at in frames if Path(at.filename) == plugin.source), "")
+        inside = (at for at in frames if Path(at.filename).is_relative_to(plugin.source))
+        line = next((f" (line {at.lineno} of {Path(at.filename).name})" for at in inside), "")
         advice = ""
         if isinstance(error, ModuleNotFoundError) and (plugin.source.parent / f"{error.name}.py").is_file():
             advice = (

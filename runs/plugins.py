@@ -37,7 +37,7 @@ def of_line(args: Sequence[str]) -> list[str]:
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
     """Absolute paths, and those that the environment names, each once."""
     further = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
-    return tuple(dict.fromkeys(str(Path(path).expanduser().absolute()) for path in [*paths, *further]))
+    return tuple(dict.fromkeys(os.path.abspath(Path(path).expanduser()) for path in [*paths, *further]))
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -41,8 +41,10 @@ def write_record(
     if "command" not in record:
         record |= {**now, "machine": machine, "plugins": _plugins(plugins)}
     else:
+        begun = yaml.safe_load((folder / "config.yaml").read_text()).get("notes", "")
+        said = {"notes": notes} if notes != begun else {}
         new = {"machine": machine} if machine != record.get("machine") else {}
-        record.setdefault("resumed", []).append({"iteration": iteration, "notes": notes, **now, **new})
+        record.setdefault("resumed", []).append({"iteration": iteration, **now, **said, **new})
     save_record(folder, record)
 
 
@@ -79,5 +81,6 @@ def origin_of(folder: Path, task: str) -> str:
     for plugin in read_record(folder).get("plugins", ()):
         if task in plugin.get("holds", {}).get("task", ()):
             package = plugin.get("package", "")
-            return f"; it came from {f'the package {package}, which is not installed' if package else plugin['from']}"
+            gone = f"the package {package}, which is not installed or cannot be loaded"
+            return f"; it came from {gone if package else plugin['from']}"
     return ""
