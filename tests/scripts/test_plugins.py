@@ -53,7 +53,7 @@ def test_a_plugin_goes_through_all_commands(tmp_path: Path) -> None:
     )
     assert "falls=" in played
     assert json.loads((run / "exported" / "policy.json").read_text())["mjcf"] == f"{run}/plugins/kennel/d.xml"
-    drive = "--episodes", "1", "--seconds", "1", "--threads", "1"
+    drive = "--episodes", "1", "--seconds", "2", "--threads", "1"
     assert "d.xml" in call("sim2sim", "--policy", str(run / "exported"), *drive)
 
     plan = {"task": "hop", "plugin": "elsewhere/kennel", "seeds": [1], "variants": {"a": {}}}
