@@ -19,9 +19,11 @@ import yaml
 
 from algorithms.config import LearnerConfig
 from envs.config import EnvConfig
-from envs.tasks import get_task
+from envs.tasks import all_tasks, get_task
 from physics import choose_device
 from robots.config import check_numbers, nearest
+from runs import plugins
+from runs.record import origin_of
 from runs.saved import fill_in, take_terms
 
 T = TypeVar("T")
@@ -77,6 +79,14 @@ class RunConfig:
     """Build everything, run one rollout and one update, print memory and expected time, and stop."""
     learner: Literal["trot", "rsl_rl"] = "trot"
     """Which PPO: this project's, or rsl_rl's OnPolicyRunner on the same environment."""
+    plugin: tuple[str, ...] = ()
+    """Files or packages of your own with tasks, robots, terrains or curricula; the run keeps a copy of each."""
+    logger: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    """Where figures go besides progress.csv: TensorBoard's files, Weights & Biases, or nowhere else."""
+    wandb_project: str = ""
+    """wandb: project; empty for the environment variable WANDB_PROJECT, or else `trot`."""
+    notes: str = ""
+    """What this run is about, in your words."""
     headless: bool = True
     """Accepted for habit: training never opens a window."""
     sim_device: str = ""
@@ -190,7 +200,8 @@ CHECKSUM = "# sha256 of what follows: "
 
 
 def save_config(cfg: RunConfig, path: Path) -> None:
-    """Write the resolved configuration, whole or not at all, under its checksum."""
+    """Write the resolved configuration, whole or not at all, under its checksum; its plugins go beside it."""
+    plugins.keep(path.parent, cfg.plugin)
     text = yaml.safe_dump(to_plain(cfg), sort_keys=False, width=100)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(f"{CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
@@ -220,13 +231,17 @@ def load_config(path: Path) -> RunConfig:
     if not isinstance(plain, dict) or "task" not in plain:
         raise ValueError(f"{path} is not a run's configuration: it names no task")
     try:
+        plugins.load_kept(path.parent, own := plain.get("plugin", ()))
+        plugins.follow(plain["env"]["robot"], path.parent, own)
         fill_in(plain["env"])
         task, recipe = plain["task"], plain.get("recipe", "")
+        if task not in all_tasks() and (origin := origin_of(path.parent, task)):
+            raise ValueError(f"run {path.parent} trains the task {task}, which is not here{origin}")
         default = default_config(task, recipe)
         take_terms(default.env, plain["env"], get_task(task).recipe(recipe).env.__module__)
         # what is newer than the run has its neutral value, not the one that the recipe gives it today
-        own = {name: getattr(default.env, name) for name in ("robot", "rewards", "observations")}
-        default = replace(default, env=EnvConfig(**own), agent=LearnerConfig())
+        today = {name: getattr(default.env, name) for name in ("robot", "rewards", "observations")}
+        default = replace(default, env=EnvConfig(**today), agent=LearnerConfig())
         cfg = overlay(default, plain)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} does not fit this version's configuration ({error})") from error
@@ -249,6 +264,7 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
         ValueError: unknown flags and bad values.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    own = plugins.load_more(plugins.of_line(args), default.plugin if default else ())
     task = _peek(args, "task")
     if task == "":
         raise ValueError("--task is empty; leave it out for anymal_c_flat, or see --list")
@@ -258,6 +274,8 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
     flags.task = default.task
+    flags.plugin = own
+    plugins.check_size(own)
     return flags
 
 
@@ -277,7 +295,7 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
 
 def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
     """A dataclass changed by its flags, and the rest of the line; ValueError with what tyro says of a bad value."""
-    args = _plain_switches(list(sys.argv[1:] if argv is None else argv), default)
+    args = _plain_switches(plugins.together(sys.argv[1:] if argv is None else argv), default)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):

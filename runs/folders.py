@@ -23,6 +23,7 @@ from envs.tasks import all_tasks, get_task
 from physics import choose_device
 from robots.config import nearest
 from runs.config import RunConfig, load_config
+from runs.plugins import KEPT, load_more
 from runs.rsl_rl_checkpoints import converted, is_rsl_rl
 
 
@@ -44,6 +45,8 @@ class RunFlags:
     """Folder in it whose runs are looked through; empty for all."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: whatever it was trained on, it goes on with what is here."""
+    plugin: tuple[str, ...] = ()
+    """Files or packages of your own, besides those that the run keeps: for another kind of terrain, say."""
 
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
@@ -140,13 +143,14 @@ def find_run(flags: RunFlags, any_learner: bool = False) -> Path:
     """
     logs, name = Path(flags.log_dir), "" if flags.load_run == "-1" else flags.load_run
     path = Path(name)
-    task = get_task(flags.task).name if flags.task else ""
     found = (logs / flags.experiment_name).glob("*") if flags.experiment_name else logs.glob("*/*")
     runs = sorted((run for run in found if run.is_dir()), key=_age)
+    task = _task_name(flags.task, [path, *runs]) if flags.task else ""
     if not name:
         for run in reversed(runs):
             trained = checkpoint.available(run) and (any_learner or saved_value(run, "learner") != "rsl_rl")
-            if trained and saved_value(run, "task") in ([task] if task else all_tasks()):
+            saved = saved_value(run, "task")
+            if trained and (saved == task if task else saved in all_tasks() or (run / KEPT).is_dir()):
                 return run
         raise ValueError(
             f"no trained run{task and f' of {task}'} in {logs / flags.experiment_name}; "
@@ -169,6 +173,17 @@ def find_run(flags: RunFlags, any_learner: bool = False) -> Path:
             f"--load_run {name} could be {' or '.join(map(str, fitting))}; give one of these paths"
         )
     return fitting[0]
+
+
+def _task_name(name: str, runs: list[Path]) -> str:
+    """The task that a flag means; one of a plugin is known by its runs before they bring it. Else ValueError."""
+    try:
+        return get_task(name).name
+    except ValueError:
+        key = name.replace("-", "_")
+        if not any(saved_value(run, "task") == key for run in runs):
+            raise
+        return key
 
 
 def _age(run: Path) -> tuple[float, str]:
@@ -253,6 +268,7 @@ def open_flags(flags: RunFlags) -> Run:
             )
         folder = str(POLICIES / flags.policy)
     run = open_run(flags.task, flags.experiment_name, flags.log_dir, folder, flags.checkpoint)
+    load_more(flags.plugin, run.cfg.plugin)
     choose_device(flags.device)  # refuses what there is not, also where the command does without
     run.cfg.device, run.cfg.log_dir = flags.device, flags.log_dir
     return run

@@ -30,7 +30,7 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "mujoco": mujoco.__version__,
         "commit": _commit(),
     }
@@ -85,16 +85,22 @@ def _cpu_model() -> str:
 
 def _commit() -> str:
     """Short hash of the commit, with + where tracked files differ from it; empty outside a repository."""
-    commit = _output("git", "rev-parse", "--short=12", "HEAD")
-    changed = _output("git", "status", "--porcelain", "--untracked-files=no")
-    return commit + ("+" if commit and changed else "")
+    found = commit(Path(__file__).parent)
+    return found["commit"][:12] + "+" * found["changed"] if found else ""
+
+
+def commit(folder: Path) -> dict[str, Any]:
+    """Commit of the repository that has a folder's files, and whether they differ from it; empty without one."""
+    git = ("git", "-C", str(folder))
+    if not _output(*git, "ls-files", "."):  # a package in an environment is not its project's
+        return {}
+    changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _output(*git, "rev-parse", "HEAD"), "changed": bool(changed)}
 
 
 def _output(*args: str) -> str:
     """What a program prints, empty where it fails."""
     try:
-        return subprocess.run(
-            args, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

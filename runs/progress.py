@@ -1,4 +1,4 @@
-"""What a training run writes while it goes: TensorBoard events, tables, pictures, and a line on the screen."""
+"""What a training run writes while it goes: tables, pictures, and a line on the screen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from types import TracebackType
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from algorithms.distributed import ALONE, Ranks
 from envs.course import Course
+from runs.tracking import Events, TensorBoard
 from viewers.terrain_map import draw_levels, draw_map
 
 COUNTS = ("Episode/finished", "Episode/non_finite")
@@ -26,8 +26,12 @@ COUNTS = ("Episode/finished", "Episode/non_finite")
 class ProgressLog:
     """Context manager; `write` is what `Trainer.train` reports to."""
 
-    def __init__(self, folder: Path, max_iterations: int, start: int):
-        """Append to the run folder's log, leaving out rows after iteration `start` (lost by a crash)."""
+    def __init__(self, folder: Path, max_iterations: int, start: int, events: Events | None = None):
+        """Append to the run folder's log, leaving out rows after iteration `start` (lost by a crash).
+
+        `events` takes the same figures, and is closed at the end; TensorBoard's if it is not given.
+        """
+        self._events = events or TensorBoard(folder, start)
         self.folder, self.max_iterations, self.start = folder, max_iterations, start
         self._path = folder / "progress.csv"
         self._names: list[str] = []
@@ -52,7 +56,6 @@ class ProgressLog:
 
     def __enter__(self) -> ProgressLog:
         self._file = self._path.open("a", newline="")
-        self._events = SummaryWriter(str(self.folder), purge_step=self.start + 1)
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             columns = (
@@ -85,9 +88,7 @@ class ProgressLog:
         row = {"iteration": iteration, **numbers}
         csv.writer(self._file).writerow([_short(row.get(name, math.nan)) for name in self._names])
         self._file.flush()
-        for name, value in numbers.items():
-            if not math.isnan(value):
-                self._events.add_scalar(name, value, iteration)
+        self._events.write(iteration, {name: x for name, x in numbers.items() if not math.isnan(x)})
         text = self._line(iteration, numbers)
         if self._bar:
             self._bar.update(self._task, completed=iteration, description=text)

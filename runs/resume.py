@@ -16,6 +16,7 @@ from algorithms.trainer import BEST
 from physics import choose_device
 from runs.config import RunConfig, changes, load_config, parse, to_plain
 from runs.folders import RunFlags, is_shipped, load_checkpoint
+from runs.plugins import say_differing
 
 
 @dataclass
@@ -26,7 +27,17 @@ class ResumeFlags(RunFlags):
     more_iterations: int = 0
 
 
-APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile"}
+APPLIED = {
+    "max_iterations",
+    "device",
+    "engine",
+    "num_threads",
+    "check",
+    "graphs",
+    "compile",
+    "logger",
+    "notes",
+}
 """Flags that may change a run that goes on."""
 ACCEPTED = {f.name for f in fields(ResumeFlags)} | {"headless", "sim_device", "rl_device"}
 """Flags that are no part of a run."""
@@ -54,6 +65,7 @@ def resume_config(folder: Path) -> RunConfig:
         choose_device(saved.device, saved.engine)
     except ValueError:
         saved.device = "auto"
+    say_differing(folder, saved.plugin)
     cfg = parse(default=saved)
     changed = changes(to_plain(saved), to_plain(cfg)).keys() - APPLIED - ACCEPTED
     if changed:

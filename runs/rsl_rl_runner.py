@@ -18,6 +18,8 @@ from physics import choose_device
 from runs import memory
 from runs.config import RunConfig, save_config
 from runs.folders import create_run_folder
+from runs.record import write_record
+from runs.tracking import Events, begin_log
 
 # rsl_rl imports GitPython, which refuses to be imported on a machine without git unless told not to.
 HAS_GIT = shutil.which("git") is not None
@@ -25,6 +27,7 @@ if not HAS_GIT:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 from rsl_rl.runners import OnPolicyRunner  # noqa: E402
+from rsl_rl.utils.log_writer import LogWriter  # noqa: E402
 
 LEARNING_RATE_RANGE = (1e-5, 1e-2)
 """Bounds of the adaptive learning rate, fixed inside rsl_rl."""
@@ -94,6 +97,23 @@ def algorithm_config(agent: LearnerConfig) -> dict[str, Any]:
     }
 
 
+class Figures(LogWriter):
+    """Our loggers for rsl_rl, in place of its own writers: files stay where they are."""
+
+    def __init__(self, events: Events):
+        self._events = events
+
+    def add_scalar(self, tag: str, scalar_value: Any, global_step: int) -> None:
+        """Take a figure; those over the time in seconds, not the iteration, are left out."""
+        value = float(scalar_value)
+        if not math.isnan(value) and not tag.endswith("/time"):
+            self._events.write(global_step, {tag: value})
+
+    def stop(self) -> None:
+        """The training ends."""
+        self._events.close()
+
+
 def runner_config(
     agent: LearnerConfig, obs_groups: dict[str, list[str]], run_name: str = ""
 ) -> dict[str, Any]:
@@ -158,6 +178,11 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
     )
     save_config(cfg, folder / "config.yaml")
     runner = make_runner(env, cfg.agent, cfg.seed, str(folder), cfg.run_name)
+    if cfg.logger == "tensorboard":  # as rsl_rl writes them
+        write_record(folder, device, cfg.plugin)
+    else:
+        events = begin_log(cfg, folder, device)
+        runner.logger.cfg["logger"] = {"class_name": lambda log_dir: Figures(events)}
     print(f"task       {cfg.task} (recipe {cfg.recipe}), trained by rsl_rl")
     print(f"engine     {env.env.engine_choice}, {threads} threads")
     print(f"run folder {folder}", flush=True)
@@ -166,6 +191,7 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
     except KeyboardInterrupt:
         path = folder / f"model_{runner.current_learning_iteration}.pt"
         runner.save(str(path))
+        runner.logger.stop_logging_writer()
         print(f"stopped and saved: {path}")
         return 130
     print(f"trained {cfg.max_iterations} iterations: {folder}")

@@ -13,11 +13,12 @@ from torch import Tensor
 from envs import observations, rewards
 from envs.config import EnvConfig, ObservationTerm, RewardTerm
 from robots.config import nearest
-from terrains.shapes import all_parameters
+from terrains.shapes import SHAPES, all_parameters
 
 
 def fill_in(env: dict[str, Any]) -> None:
     """Add what an older run did and its plain configuration of the environment does not say."""
+    _drop_unused_shapes(env["terrain"])
     if env["terrain"]["type"] != "plane":  # there were no walls
         env["terrain"].setdefault("slope_threshold", 0.0)
     named = env["terrain"].get("parameters", {})  # those that were not the shape's own
@@ -25,6 +26,14 @@ def fill_in(env: dict[str, Any]) -> None:
     commands = env["commands"]
     if commands["heading"] and "judge_next_heading" not in commands:  # and no other limits to its yaw rate
         commands |= {"judge_next_heading": True, "ang_vel_yaw": [-1.0, 1.0]}
+
+
+def _drop_unused_shapes(terrain: dict[str, Any]) -> None:
+    """Forget kinds of terrain that are not here and had no part in the run: a plugin that was installed had them."""
+    shares = terrain.get("proportions", {})
+    for names in (terrain.get("parameters", {}), shares):  # in this order: shares say what is unused
+        for name in [name for name in names if name not in SHAPES and not shares.get(name)]:
+            del names[name]
 
 
 def take_terms(default: EnvConfig, env: dict[str, Any], home: str) -> None:
@@ -44,7 +53,12 @@ def take_terms(default: EnvConfig, env: dict[str, Any], home: str) -> None:
         homes = [module, sys.modules[home], *(sys.modules[term.func.__module__] for term in known.values())]
         terms = {}
         for name, values in env[kind].items():
-            function = _find(values["func"], homes, f"env.{kind}.{name}")
+            if (
+                name in known and known[name].func.__name__ == values["func"]
+            ):  # a term of ours may share its name
+                function = known[name].func
+            else:
+                function = _find(values["func"], homes, f"env.{kind}.{name}")
             new = RewardTerm(function, 0.0) if kind == "rewards" else _observation(function)
             terms[name] = replace(known[name], func=function) if name in known else new
         setattr(default, kind, terms)

@@ -26,6 +26,7 @@ from runs.folders import check_names
 from runs.health import Health
 from runs.machine import Crowd
 from runs.progress import CurriculumLog, ProgressLog
+from runs.tracking import Events, check_logger
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
@@ -55,6 +56,7 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
     if cfg.num_threads < 0:
         raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
     check_names(cfg)
+    check_logger(cfg)
     cfg.env.validate()
     cfg.agent.validate()
     robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""
@@ -157,8 +159,10 @@ def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, compiled: b
     return 0
 
 
-def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -> int:
-    """Train up to an iteration, with logs in the run folder; returns the exit status.
+def train(
+    trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int, events: Events | None = None
+) -> int:
+    """Train up to an iteration, with logs in the run folder and figures to `events`; returns the exit status.
 
     Raises:
         NonFiniteError: on the first process only; the others return 2.
@@ -166,7 +170,7 @@ def train(trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int) -
     ranks = trainer.ranks
     health = Health(env, trainer.cfg.ppo.num_steps * env.num_envs * ranks.size, ranks.first)
     levels = CurriculumLog(folder, env.course, trainer.iteration, ranks) if env.course else None
-    own_log = ProgressLog(folder, max_iterations, trainer.iteration) if ranks.first else nullcontext()
+    own_log = ProgressLog(folder, max_iterations, trainer.iteration, events) if ranks.first else nullcontext()
     with own_log as log:
         crowd, first = Crowd(torch.get_num_threads()), trainer.iteration
 

@@ -72,6 +72,7 @@ def main() -> int:
     validate(flags)
     threads = set_threads(flags.num_threads)
     run = open_flags(flags)
+    check_shapes(flags.shapes)  # a plugin of the run may have brought them
     run.cfg.device, why = choose_device(flags.device, flags.engine, run.cfg.env.robot)
     print(f"device {run.cfg.device} ({why})", flush=True)
     run.cfg.env.terrain.cell = flags.cell or run.cfg.env.terrain.cell
@@ -135,7 +136,6 @@ def validate(flags: Flags) -> None:
         raise ValueError(f"--cell must not be negative, not {flags.cell:g}")
     if flags.robots < 1:
         raise ValueError(f"--robots must be at least 1, not {flags.robots}")
-    check_shapes(flags.shapes)
     if flags.num_envs < 1:
         raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
     if not flags.seconds > 0 or not flags.segment > 0:

@@ -16,6 +16,7 @@ import runs.interrupt  # noqa: F401 # isort: skip
 from evaluation.terrain import check_shapes
 from runs.command import command, typed
 from runs.config import parse_flags
+from runs.plugins import load_more
 from studies.report import write_report
 from studies.running import Flags, run_all, train_command
 from studies.study import Experiment, get_experiment, make_runs, prepare
@@ -24,6 +25,7 @@ from studies.study import Experiment, get_experiment, make_runs, prepare
 def main() -> int:
     """Prepare, train, test and report; returns the exit status."""
     flags = parse_flags(Flags())
+    flags.plugin = load_more(flags.plugin)
     experiment = changed(get_experiment(flags.experiment, flags.batch), flags)
     validate(flags)
     folder = Path(flags.folder or Path("experiments") / experiment.name)
@@ -48,6 +50,7 @@ def changed(experiment: Experiment, flags: Flags) -> Experiment:
     """The experiment with what the flags say; ValueError for a flag that every variant overrules."""
     experiment.task = flags.task or experiment.task
     experiment.seeds = flags.seeds or experiment.seeds
+    experiment.plugin = tuple(dict.fromkeys([*experiment.plugin, *flags.plugin]))
     for name in ("num_envs", "max_iterations", "device"):
         value = getattr(flags, name)
         if not value:

@@ -26,6 +26,7 @@ from runs.command import command, typed
 from runs.config import RunConfig, changes, default_config, parse_flags, save_config, to_plain
 from runs.export import JSON, export_run
 from runs.folders import POLICIES, RunFlags, open_flags, shipped
+from runs.plugins import hand_on
 from terrains.ground import Plane
 
 FIGURES = ("evaluation", "terrain", "terrain_mujoco", "commands")
@@ -66,9 +67,10 @@ def main() -> int:
     # where it was trained is nobody's business
     done = max(run.cfg.max_iterations, run.content["iteration"])  # --resume may have gone further
     anywhere = replace(
-        run.cfg, log_dir="logs", run_name="", num_threads=0, device="auto", max_iterations=done
+        run.cfg, log_dir="logs", run_name="", notes="", num_threads=0, device="auto", max_iterations=done
     )
-    save_config(anywhere, folder / "config.yaml")
+    anywhere.plugin, robot = hand_on(run.folder, run.cfg.plugin, run.cfg.env.robot, folder)
+    save_config(replace(anywhere, env=replace(run.cfg.env, robot=robot)), folder / "config.yaml")
     figures: dict[str, Any] = {
         "task": run.cfg.task,
         "train": train_command(anywhere),
@@ -125,7 +127,7 @@ def train_command(cfg: RunConfig) -> str:
     default = default_config(cfg.task, cfg.recipe)
     default.seed = -1  # always named
     flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
-    ignored = (
+    ignored = [
         "task",
         "recipe",
         "run_name",
@@ -134,7 +136,8 @@ def train_command(cfg: RunConfig) -> str:
         "num_threads",
         "resume",
         "load_run",
-    )
+    ]
+    ignored += ["logger", "wandb_project", "notes"]
     for path, value in changes(to_plain(default), to_plain(cfg)).items():
         if path not in ignored:
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)

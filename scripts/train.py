@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
-from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,13 +19,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 from algorithms.checkpoint import available
 from algorithms.distributed import Ranks, connected
 from envs.legged_env import LeggedEnv
-from envs.tasks import all_tasks
 from physics import choose_device
-from robots import ROBOTS
 from runs import memory
+from runs.choices import show_choices
 from runs.command import command, set_threads
 from runs.config import parse, peek, save_config
-from runs.folders import checkpoint_path, create_run_folder, find_run, initial_weights, locked, shipped
+from runs.folders import checkpoint_path, create_run_folder, find_run, initial_weights, locked
 from runs.resume import (
     ResumeFlags,
     go_on,
@@ -38,15 +35,14 @@ from runs.resume import (
     resume_config,
     set_aside,
 )
+from runs.tracking import begin_log
 from runs.training import announce, check, make_evaluator, make_trainer, train, validate, wants_compiling
-from terrains.curriculum import STRATEGIES
-from terrains.shapes import SHAPES
 
 
 def main() -> int:
     """Train, resume, check or list; returns the exit status."""
     if "--list" in sys.argv:
-        return show_choices()
+        return show_choices(sys.argv[1:])
     with ExitStack() as lock:
         ranks = lock.enter_context(connected())
         return run(lock, ranks)
@@ -116,23 +112,9 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         )
         return 0
     remember(folder)
-    return train(trainer, env, folder, cfg.max_iterations)
-
-
-def show_choices() -> int:
-    """Print all that can be chosen by name; returns the exit status."""
-    tasks = defaultdict(list)
-    for task in all_tasks().values():
-        tasks[f"--task, with --recipe {' or '.join(task.recipes)}"].append(task.name)
-    for title, names in {
-        **tasks,
-        "robots": list(ROBOTS),
-        "--env.terrain.shape": list(SHAPES),
-        "--env.curriculum.strategy": list(STRATEGIES),
-        "--policy (play, evaluate, sim2sim)": shipped(),
-    }.items():
-        print(f"{title}\n    " + "\n    ".join(textwrap.wrap(", ".join(names), 110)))
-    return 0
+    with ranks.together():
+        events = begin_log(cfg, folder, device, trainer.iteration) if ranks.first else None
+    return train(trainer, env, folder, cfg.max_iterations, events)
 
 
 if __name__ == "__main__":

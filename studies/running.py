@@ -60,6 +60,8 @@ class Flags:
     """Kinds of terrain that are tested."""
     prepare: bool = False
     """Make the run folders, print the command that trains each, one a line for a cluster's scheduler, and stop."""
+    plugin: tuple[str, ...] = ()
+    """Files or packages of your own with tasks, robots, terrains or curricula."""
     report: bool = False
     """Only write the report, of what there is."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 
 from robots.config import nearest
 from runs.config import RunConfig, default_config, load_config, overlay, save_config
+from runs.plugins import check_size, differing, load_more
 from runs.training import validate
 from terrains.curriculum import STRATEGIES
 
@@ -42,6 +43,8 @@ class Experiment:
     """Path of a configuration value -> value, for all variants."""
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of a variant -> path -> value, over those of `common`."""
+    plugin: tuple[str, ...] = ()
+    """Files or packages with tasks, robots, terrains or curricula; in a YAML file, relative to it."""
 
 
 @dataclass
@@ -135,6 +138,10 @@ def declared(plain: Any, path: Path) -> Experiment:
         name: _mapping(values, f"{path}: variant {name!r}") for name, values in variants.items()
     }
     experiment.seeds = tuple(experiment.seeds)
+    own = [experiment.plugin] if isinstance(experiment.plugin, str) else experiment.plugin
+    if not isinstance(own, (list, tuple)) or not all(isinstance(each, str) for each in own):
+        raise ValueError(f"{path}: plugin must be a path or a list of them, not {experiment.plugin!r}")
+    experiment.plugin = load_more([str(path.parent / each) for each in own])
     return experiment
 
 
@@ -161,6 +168,7 @@ def make_runs(experiment: Experiment, folder: Path, num_threads: int = 1) -> lis
             raise ValueError(f"name {name!r} must be made of letters, digits and _ . + -")
     if not experiment.variants:
         raise ValueError(f"experiment {experiment.name} has no variants")
+    check_size(experiment.plugin)
     configs: dict[str, RunConfig] = {}
     for name, values in experiment.variants.items():
         try:
@@ -194,7 +202,7 @@ def variant_config(experiment: Experiment, values: dict[str, Any]) -> RunConfig:
     task, recipe, gpus = (values.pop(key, getattr(experiment, key)) for key in CHOOSES)
     if isinstance(gpus, bool) or not isinstance(gpus, (int, float)) or not 0.0 <= gpus < math.inf:
         raise ValueError(f"gpus must be a number that is not negative, such as 0.5, not {gpus!r}")
-    cfg = default_config(task, recipe)
+    cfg = replace(default_config(task, recipe), plugin=experiment.plugin)
     for path, value in values.items():
         names = path.split(".")
         if names[0] not in CHANGES:
@@ -217,13 +225,18 @@ def prepare(run: StudyRun) -> None:
     """Make the run's folder with its configuration, unless it is there.
 
     Raises:
-        ValueError: it is there with another configuration.
+        ValueError: it is there with another configuration, or another plugin.
     """
     path = run.folder / "config.yaml"
     if not path.is_file():
         run.folder.mkdir(parents=True, exist_ok=True)
         save_config(run.cfg, path)
         return
+    if changed := differing(run.folder, run.cfg.plugin):
+        raise ValueError(
+            f"{changed[0]} has changed since {run.folder} was made: its runs could not be compared; give another "
+            "--folder or name"
+        )
     free = {name: getattr(run.cfg, name) for name in MAY_DIFFER}
     if overlay(load_config(path), free) != run.cfg:
         raise ValueError(

@@ -1,72 +1,29 @@
 """Tasks: one module per task family; a module's `TASKS` are found by themselves.
 
-A recipe is an environment configuration and what it changes of the learner's defaults.
+Those of your own may be anywhere, see envs/plugins.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
 
 import gymnasium as gym
 
-from envs.config import EnvConfig
+from envs import plugins
+from envs.plugins import Plugin
+from envs.recipes import Recipe, Task, for_gpu
 from robots.config import modules, nearest
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """One way to train a task."""
-
-    env: Callable[[], EnvConfig]
-    """Makes the environment's configuration."""
-    agent: dict[str, Any] = field(default_factory=dict)
-    """Changes to the learner's defaults, nested as in `algorithms.config.LearnerConfig`."""
-    num_envs: int = 4096
-    """Robots trained together."""
-    max_iterations: int = 1500
-    """Policy updates."""
-
-
-def for_gpu(recipe: Recipe, max_iterations: int, save_interval: int) -> Recipe:
-    """A recipe where robots cost little and each launch costs: more of them, and rarer but larger evaluations.
-
-    4,096 robots are where an H100 has little left to gain in time: an iteration of eight times as many takes five
-    times as long.
-    """
-    rare = {"save_interval": save_interval, "eval_envs": 1024, "eval_seconds": 5.0}
-    return replace(recipe, agent=recipe.agent | rare, num_envs=4096, max_iterations=max_iterations)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A named task and its recipes; the first recipe is the default."""
-
-    name: str
-    recipes: dict[str, Recipe]
-    gym_id: str
-    """Name in the gymnasium registry."""
-
-    @property
-    def default_recipe(self) -> str:
-        """Name of the first recipe."""
-        return next(iter(self.recipes))
-
-    def default_on(self, device: str) -> str:
-        """Name of the recipe for a device: `gpu` on a GPU, if the task has it, else the first."""
-        return "gpu" if device != "cpu" and "gpu" in self.recipes else self.default_recipe
-
-    def recipe(self, name: str) -> Recipe:
-        """A recipe by name, '' for the default; ValueError with the choices."""
-        name = name or self.default_recipe
-        if name not in self.recipes:
-            known = list(self.recipes)
-            raise ValueError(
-                f"task {self.name} has no recipe {name!r}; "
-                f"choose from {', '.join(known)}.{nearest(name, known)}"
-            )
-        return self.recipes[name]
+__all__ = [
+    "Plugin",
+    "Recipe",
+    "Task",
+    "all_tasks",
+    "for_gpu",
+    "get_task",
+    "load_plugin",
+    "register_gymnasium_envs",
+]
 
 
 def _discover() -> dict[str, Task]:
@@ -78,10 +35,11 @@ def _discover() -> dict[str, Task]:
 
 
 def all_tasks() -> dict[str, Task]:
-    """Every task by name."""
+    """Every task by name, those of installed plugins included."""
     global _tasks
     if not _tasks:
         _tasks = _discover()
+    plugins.load_installed(_tasks)
     return _tasks
 
 
@@ -92,13 +50,28 @@ def get_task(name: str) -> Task:
     """A task by name; hyphens count as underscores, a robot's name is its rough task. ValueError with the nearest."""
     tasks = all_tasks()
     key = name.replace("-", "_")
-    key = f"{key}_rough" if f"{key}_rough" in tasks else key
+    key = f"{key}_rough" if key not in tasks and f"{key}_rough" in tasks else key
     if key not in tasks:
         known = list(tasks)
         robots = [task.removesuffix("_rough") for task in known if task.endswith("_rough")]
         near = nearest(key, known) or nearest(key, robots)
         raise ValueError(f"unknown task {name!r}; choose from {', '.join(known)}.{near}")
     return tasks[key]
+
+
+def load_plugin(path: str | Path) -> Plugin:
+    """Take in tasks, robots, kinds of terrain and curricula of your own; `gymnasium.make` knows the tasks then.
+
+    Args:
+        path: a Python file, or a folder that is a package. Loaded again after a change, it takes the place of the
+            earlier one.
+
+    Raises:
+        ValueError: one sentence that says what is wrong with it.
+    """
+    plugin = plugins.load(Path(path), all_tasks())
+    register_gymnasium_envs()
+    return plugin
 
 
 def register_gymnasium_envs() -> None:

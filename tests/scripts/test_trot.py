@@ -108,7 +108,7 @@ def test_an_installed_wheel_trains_plays_and_evaluates(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     left_out = "tests/", "docs/", "benchmarks/results/"
-    kinds = ".py", ".xml", ".cpp", ".h", ".pt", ".yaml", "figures.json", "policy.json", "policy.onnx"
+    kinds = ".py", ".txt", ".xml", ".cpp", ".h", ".pt", ".yaml", "figures.json", "policy.json", "policy.onnx"
     read = {name for name in listed if "/" in name and name.endswith(kinds) and (source / name).is_file()}
     assert names == {name for name in read if not name.startswith((".", *left_out))}
 
