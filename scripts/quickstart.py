@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 import runs.interrupt  # noqa: F401 # isort: skip
 
 from runs.command import command
-from runs.config import peek
+from runs.flags import peek
 from viewers.curves import plot_training
 
 

@@ -26,10 +26,10 @@ from physics import choose_device
 from robots import ROBOTS
 from runs import memory
 from runs.command import command, set_threads
-from runs.config import parse, peek, save_config
+from runs.config import parse, save_config
 from runs.folders import checkpoint_path, create_run_folder, find_run, initial_weights, locked, shipped
 from runs.resume import (
-    ResumeFlags,
+    asked_to_resume,
     go_on,
     load_own_checkpoint,
     more_than_done,
@@ -56,7 +56,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     """Train, resume or check, with the run folder in `lock`; returns the exit status."""
     interrupted = ranks.agree(remembered())  # torchrun started these processes in place of others
     with ranks.together():
-        flags, _ = peek(ResumeFlags(), [arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
+        flags = asked_to_resume()
         folder = interrupted or (find_run(flags) if flags.resume else None)
         cfg = resume_config(folder) if folder and flags.resume else parse()
         validate(cfg, ranks.size)
