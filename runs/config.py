@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass
 class RunConfig:
-    """Train a policy. Every field of the environment and the learner is a flag as well.
+    """Train a policy. Every value of environment and learner is a flag as well.
 
     --list shows tasks, robots, kinds of terrain, curricula and policies.
     """
@@ -44,6 +44,8 @@ class RunConfig:
     """Policy updates in all, those before a resume counted."""
     more_iterations: int = 0
     """With --resume: as many more than are done, instead of --max_iterations."""
+    until_solved: bool = False
+    """End as soon as two evaluations in a row meet the task's targets, at --max_iterations at the latest."""
     seed: int = 1
     """Seed of everything random."""
     run_name: str = ""

@@ -106,7 +106,8 @@ def _without_groups(value: Any) -> Any:
 def _print(kind: Any, value: Any, path: str = "") -> None:
     """Print tyro's help for a value of a type, whose flags begin with `path`."""
     if dataclasses.is_dataclass(kind) and kind is not type(value):  # what `_without_groups` made
-        value = kind(**{f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+        made: Any = kind
+        value = made(**{f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
     title = kind.__doc__ or ""
     if path:
         title = f"The values of {path}."

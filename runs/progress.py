@@ -6,7 +6,6 @@ import csv
 import math
 import os
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from algorithms.distributed import ALONE, Ranks
 from envs.course import Course
+from runs.estimate import Pace, span
 from viewers.terrain_map import draw_levels, draw_map
 
 COUNTS = ("Episode/finished", "Episode/non_finite")
@@ -26,13 +26,16 @@ COUNTS = ("Episode/finished", "Episode/non_finite")
 class ProgressLog:
     """Context manager; `write` is what `Trainer.train` reports to."""
 
-    def __init__(self, folder: Path, max_iterations: int, start: int):
-        """Append to the run folder's log, leaving out rows after iteration `start` (lost by a crash)."""
+    def __init__(self, folder: Path, max_iterations: int, start: int, pace: Pace | None = None):
+        """Append to the run folder's log, leaving out rows after iteration `start` (lost by a crash).
+
+        Whoever has a `pace` already shares it.
+        """
         self.folder, self.max_iterations, self.start = folder, max_iterations, start
         self._path = folder / "progress.csv"
         self._names: list[str] = []
         self._keep_rows_until(start)
-        self._began = time.perf_counter()
+        self.pace = pace or Pace(max_iterations)
         self._falls = math.nan  # last known
 
     def _keep_rows_until(self, iteration: int) -> None:
@@ -75,6 +78,7 @@ class ProgressLog:
 
     def write(self, iteration: int, numbers: dict[str, float]) -> None:
         """Record one iteration; where no episode ended, nothing is said of episodes."""
+        self.pace.note(numbers)
         if numbers.get("Episode/finished") == 0.0:
             unknown = [name for name in numbers if name.startswith("Episode/") and name not in COUNTS]
             numbers = numbers | dict.fromkeys(unknown, math.nan)
@@ -99,15 +103,14 @@ class ProgressLog:
         return not math.isnan(numbers.get("Episode/fall_rate", math.nan))
 
     def _line(self, iteration: int, numbers: dict[str, float]) -> str:
-        done = iteration - self.start
-        left = (time.perf_counter() - self._began) / done * (self.max_iterations - iteration)
+        left = span(self.pace.seconds(iteration, self.max_iterations))
         on_map = "Curriculum/level" in numbers
         level = f"level {numbers['Curriculum/level']:.2f}  " if on_map else ""
         return (
             f"{numbers['Perf/total_fps']:,.0f} steps/s  reward {numbers['Train/mean_reward']:.2f}  "
             f"length {numbers['Train/mean_episode_length']:.0f}  "
             f"velocity error {numbers.get('Train/lin_vel_error', math.nan):.3f} m/s  "
-            f"falls {100 * self._falls:.0f} %  {level}ETA {left / 60:.1f} min"
+            f"falls {100 * self._falls:.0f} %  {level}ETA {left}"
         )
 
 

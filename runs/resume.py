@@ -27,6 +27,7 @@ class ResumeFlags(RunFlags):
 
     resume: bool = False
     more_iterations: int = 0
+    until_solved: bool = False
 
 
 def asked_to_resume() -> ResumeFlags:
@@ -36,7 +37,7 @@ def asked_to_resume() -> ResumeFlags:
     return flags
 
 
-APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile"}
+APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile", "until_solved"}
 """Flags that may change a run that goes on."""
 ACCEPTED = {f.name for f in fields(ResumeFlags)} | {"headless", "sim_device", "rl_device"}
 """Flags that are no part of a run."""

@@ -24,8 +24,8 @@ from algorithms.trainer import BEST
 from envs.legged_env import LeggedEnv
 from runs.command import command, typed
 from runs.config import RunConfig, changes, default_config, save_config, to_plain
-from runs.flags import parse_flags
 from runs.export import JSON, export_run
+from runs.flags import parse_flags
 from runs.folders import POLICIES, RunFlags, open_flags, shipped
 from terrains.ground import Plane
 

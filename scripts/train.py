@@ -38,7 +38,16 @@ from runs.resume import (
     resume_config,
     set_aside,
 )
-from runs.training import announce, check, make_evaluator, make_trainer, train, validate, wants_compiling
+from runs.training import (
+    announce,
+    check,
+    make_evaluator,
+    make_trainer,
+    nothing_to_do,
+    train,
+    validate,
+    wants_compiling,
+)
 from terrains.curriculum import STRATEGIES
 from terrains.shapes import SHAPES
 
@@ -75,8 +84,8 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         if folder and (available(folder) or (flags.checkpoint >= 0 and not interrupted)):
             path = checkpoint_path(folder, -1 if interrupted else flags.checkpoint)
             state = load_own_checkpoint(path, cfg.task, device, ranks)
-    if flags.more_iterations:
-        cfg.max_iterations = more_than_done(flags, state)
+    if flags.more_iterations:  # all of them, whatever the run was told before
+        cfg.max_iterations, cfg.until_solved = more_than_done(flags, state), flags.until_solved
     if cfg.learner == "rsl_rl":
         from runs.rsl_rl_runner import train_rsl_rl
 
@@ -109,14 +118,11 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         elif aside := set_aside(folder, trainer.iteration):
             print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
         announce(cfg, env, threads, folder, trainer)
-    if trainer.iteration >= cfg.max_iterations:
-        ranks.say(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
-        ranks.say(
-            "--max_iterations counts all of a run's iterations: give a larger one, or --more_iterations"
-        )
+    if ends := nothing_to_do(cfg, trainer, bool(flags.more_iterations)):
+        ranks.say(ends)
         return 0
     remember(folder)
-    return train(trainer, env, folder, cfg.max_iterations)
+    return train(trainer, env, folder, cfg)
 
 
 def show_choices() -> int:
