@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +60,7 @@ class ProgressLog:
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             columns = (
-                BarColumn(30),
+                BarColumn(10),
                 TextColumn("{task.completed}/{task.total}"),
                 TextColumn("{task.description}"),
             )
@@ -92,26 +93,34 @@ class ProgressLog:
         for name, value in numbers.items():
             if not math.isnan(value):
                 self._events.add_scalar(name, value, iteration)
-        text = self._line(iteration, numbers)
         if self._bar:
-            self._bar.update(self._task, completed=iteration, description=text)
+            self._bar.update(self._task, completed=iteration, description=self._line(iteration, numbers, 40))
         elif iteration % 10 == 0 or iteration in (self.start + 1, self.max_iterations):
-            print(f"iteration {iteration}/{self.max_iterations}  {text}", flush=True)
+            count = f"iteration {iteration}/{self.max_iterations}  "
+            print(count + self._line(iteration, numbers, len(count)), flush=True)
 
     @staticmethod
     def _known(numbers: dict[str, float]) -> bool:
         return not math.isnan(numbers.get("Episode/fall_rate", math.nan))
 
-    def _line(self, iteration: int, numbers: dict[str, float]) -> str:
-        left = span(self.pace.seconds(iteration, self.max_iterations))
-        on_map = "Curriculum/level" in numbers
-        level = f"level {numbers['Curriculum/level']:.2f}  " if on_map else ""
-        return (
-            f"{numbers['Perf/total_fps']:,.0f} steps/s  reward {numbers['Train/mean_reward']:.2f}  "
-            f"length {numbers['Train/mean_episode_length']:.0f}  "
-            f"velocity error {numbers.get('Train/lin_vel_error', math.nan):.3f} m/s  "
-            f"falls {100 * self._falls:.0f} %  {level}ETA {left}"
-        )
+    def _line(self, iteration: int, numbers: dict[str, float], taken: int) -> str:
+        """What fits beside `taken` characters of a line."""
+        parts = {
+            "speed": f"{numbers['Perf/total_fps']:,.0f} steps/s",
+            "reward": f"reward {numbers['Train/mean_reward']:.2f}",
+            "length": f"length {numbers['Train/mean_episode_length']:.0f}",
+            "error": f"error {numbers.get('Train/lin_vel_error', math.nan):.2f} m/s",
+            "falls": f"falls {100 * self._falls:.0f} %",
+            "level": f"level {numbers.get('Curriculum/level', math.nan):.1f}",
+            "left": f"ETA {span(self.pace.seconds(iteration, self.max_iterations))}",
+        }
+        if "Curriculum/level" not in numbers:
+            del parts["level"]
+        room = shutil.get_terminal_size().columns - taken
+        for dispensable in ("length", "speed", "reward"):
+            if len("  ".join(parts.values())) > room:
+                del parts[dispensable]
+        return "  ".join(parts.values())
 
 
 class CurriculumLog:
