@@ -85,13 +85,13 @@ def needed_samples(cfg: RunConfig) -> tuple[float, str]:
     if not samples:
         return 0.0, f"recipe {cfg.recipe} of {task.name} was not measured"
     if cfg.init_from:
-        return 0.0, "the recipe was measured from random weights"
+        return 0.0, "the recipe was measured from random weights on"
     changed = changes(to_plain(default_config(cfg.task, cfg.recipe)), to_plain(cfg)).keys()
     shaping = [
         name for name in changed if name.startswith(("env.", "agent.", "num_envs")) and name not in FREE
     ]
     if shaping:
-        return 0.0, f"the recipe was measured without {shaping[0]} changed"
+        return 0.0, f"{shaping[0]} is not that of the recipe that was measured"
     return samples, ""
 
 

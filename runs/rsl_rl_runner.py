@@ -18,6 +18,7 @@ from physics import choose_device
 from runs import memory
 from runs.config import RunConfig, save_config
 from runs.folders import create_run_folder
+from runs.verdict import print_verdict
 
 # rsl_rl imports GitPython, which refuses to be imported on a machine without git unless told not to.
 HAS_GIT = shutil.which("git") is not None
@@ -167,8 +168,10 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
         path = folder / f"model_{runner.current_learning_iteration}.pt"
         runner.save(str(path))
         print(f"stopped and saved: {path}")
+        print_verdict(cfg, folder, {}, cfg.max_iterations, stopped=True)
         return 130
     print(f"trained {cfg.max_iterations} iterations: {folder}")
+    print_verdict(cfg, folder, {}, cfg.max_iterations)
     return 0
 
 

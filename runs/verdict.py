@@ -74,14 +74,21 @@ def print_verdict(
         iteration: updates that are done.
         stopped: whether the user ended it, and was told how to go on.
     """
-    targets = get_task(cfg.task).targets
-    where = f"--load_run {shlex.quote(str(folder))}"
     if figures:
         how = f"{cfg.agent.eval_envs} robots for {cfg.agent.eval_seconds:g} s"
-        print_lines("verdict", [f"last evaluation, {how}:", *judge(figures, targets)])
+        print_lines("verdict", [f"last evaluation, {how}:", *judge(figures, get_task(cfg.task).targets)])
     else:
         print_lines("verdict", ["none: nothing was evaluated while it trained"])
+    print_lines("next", next_steps(cfg, folder, figures, iteration, stopped))
+
+
+def next_steps(
+    cfg: RunConfig, folder: Path, figures: Mapping[str, float], iteration: int, stopped: bool = False
+) -> list[str]:
+    """What to do next, and the line to type for it; see `print_verdict`."""
+    targets = get_task(cfg.task).targets
     missed = targets.missed(figures) if targets and figures else []
+    where = f"--load_run {shlex.quote(str(folder))}"
     lines = []
     if missed and not stopped:
         why = "falls are learned last" if missed == ["falls"] else "it still learns"
@@ -91,7 +98,7 @@ def print_verdict(
         lines += ["which ground is still too hard:", f"  {levels}"]
     if not missed:
         lines += ["measure it with more robots:", f"  {typed('evaluate')} {where}"]
-    print_lines("next", [*lines, "watch it:", f"  {typed('play')} {where}"])
+    return [*lines, "watch it:", f"  {typed('play')} {where}"]
 
 
 def _more_iterations(cfg: RunConfig, iteration: int) -> int:

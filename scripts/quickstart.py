@@ -18,7 +18,7 @@ from runs.command import command
 from runs.config import load_config
 from runs.estimate import span
 from runs.flags import peek
-from runs.verdict import judge, print_lines
+from runs.verdict import judge, next_steps, print_lines
 from viewers.curves import plot_training
 
 
@@ -54,12 +54,14 @@ def main() -> int:
     print(f"\nall done in {span(time.time() - start)}")
     figures = json.loads((folder / "evaluation.json").read_text())["nominal"]
     how = f"{figures['robots']} robots for {figures['seconds']:g} s, the best checkpoint:"
-    print_lines("verdict", [how, *judge(figures, get_task(load_config(folder / "config.yaml").task).targets)])
+    cfg = load_config(folder / "config.yaml")
+    print_lines("verdict", [how, *judge(figures, get_task(cfg.task).targets)])
     print_lines("curves", [str(curves)])
     print_lines("figures", [str(folder / "evaluation.json")])
     print_lines("video", [str(path) for path in (folder / "videos").glob("*.mp4")])
-    print_lines("next", ["other commands, other views: play.py --help; again:"])
-    print_lines("", [f"  {sys.executable} scripts/play.py --load_run {folder}"])
+    python = sys.executable.removeprefix(f"{Path.cwd()}/")  # the one that has everything, unlike a shell's
+    steps = next_steps(cfg, folder, figures, cfg.max_iterations)
+    print_lines("next", [step.replace("  python ", f"  {python} ") for step in steps])
     return 0
 
 

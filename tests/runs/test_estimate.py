@@ -65,8 +65,11 @@ def test_it_says_when_the_policy_should_be_good_where_that_was_measured() -> Non
     ("flags", "why"),
     [
         ("--recipe fast --seed 3 --agent.eval_envs 64 --num_threads 1", ""),
-        ("--recipe fast --env.rewards.torques.weight -1e-4", "without env.rewards.torques.weight changed"),
-        ("--recipe fast --num_envs 64", "without num_envs changed"),
+        (
+            "--recipe fast --env.rewards.torques.weight -1e-4",
+            "env.rewards.torques.weight is not that of the recipe",
+        ),
+        ("--recipe fast --num_envs 64", "num_envs is not that of the recipe"),
         ("--recipe reference", "recipe reference of anymal_c_flat was not measured"),
         ("--task cassie_flat --recipe fast", "recipe fast of cassie_flat was not measured"),
         ("--recipe fast --init_from anymal_c_flat", "from random weights"),
