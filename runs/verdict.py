@@ -97,7 +97,10 @@ def next_steps(
     if missed and (levels := folder / "plots" / "levels.png").is_file():
         lines += ["which ground is still too hard:", f"  {levels}"]
     if not missed:
-        lines += ["measure it with more robots:", f"  {typed('evaluate')} {where}"]
+        lines += [
+            "measure it on more robots:" if figures else "measure it:",
+            f"  {typed('evaluate')} {where}",
+        ]
     return [*lines, "watch it:", f"  {typed('play')} {where}"]
 
 
