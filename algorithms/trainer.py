@@ -75,6 +75,8 @@ class Trainer:
         self.evaluation: dict[str, float] = {}
         """The last evaluation."""
         self.best_score = math.inf
+        self.solved = False
+        """Whether `enough` of `train` ended the last part of the run."""
         torch.manual_seed(seed)
         self.policy = make_policy(env, cfg)
         ranks.broadcast(list(self.policy.state_dict().values()))
@@ -198,7 +200,12 @@ class Trainer:
 
     # ------------------------------------------------------------------ the whole run
 
-    def train(self, max_iterations: int, report: Callable[[int, dict[str, float]], None]) -> bool:
+    def train(
+        self,
+        max_iterations: int,
+        report: Callable[[int, dict[str, float]], None],
+        enough: Callable[[dict[str, float]], bool] | None = None,
+    ) -> bool:
         """Go on until `max_iterations` updates are done; returns whether Ctrl-C (or SIGTERM) ended it early.
 
         A checkpoint is written every `save_interval` iterations, at the end, and on the way out. Several processes
@@ -208,7 +215,10 @@ class Trainer:
             max_iterations: total number of updates, earlier parts of a resumed run counted.
             report: called after each iteration with its number and its log; on a GPU, but for every tenth and
                 those with a checkpoint, while the next iteration is under way, so that it must not look at `env`.
+            enough: told each evaluation from now on, says whether to end there, as `solved` does from then on. Of
+                several processes all have one, and the first one's counts.
         """
+        self.solved = False
         previous = [(number, signal.signal(number, self._on_signal)) for number in _SIGNALS]
         try:
             if self.iteration == 0:
@@ -216,7 +226,7 @@ class Trainer:
                 self._evaluate()
                 self.save()
             late: tuple[int, dict[str, float]] | None = None
-            while self.iteration < max_iterations and not self._stop:
+            while self.iteration < max_iterations and not self._stop and not self.solved:
                 self._start_iteration()
                 if late:  # while a GPU is busy with this iteration, the one before is reported
                     report(*late)
@@ -224,6 +234,9 @@ class Trainer:
                 due = self.iteration % self.cfg.save_interval == 0 or self.iteration == max_iterations
                 if due:
                     self._evaluate()
+                    if enough:  # all know whether to go on before any of them does
+                        verdict = enough(self.evaluation) if self.ranks.first else None
+                        self.solved = bool(self.ranks.agree(verdict))
                     self.save()
                 late = self.iteration, numbers | {f"Eval/{k}": v for k, v in self.evaluation.items()}
                 if due or not self.graphs.on or self.iteration % LOOK_INTERVAL == 0:
@@ -291,6 +304,7 @@ class Trainer:
             "train_time": self.train_time,
             "evaluation": self.evaluation,
             "best_score": self.best_score,
+            "solved": self.solved,
             "policy": self.policy.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "ppo": self.ppo.state_dict(),
@@ -312,6 +326,7 @@ class Trainer:
         self.ppo.load_state_dict(state["ppo"])
         self.iteration, self.train_time = state["iteration"], state["train_time"]
         self.evaluation, self.best_score = state["evaluation"], state["best_score"]
+        self.solved = state.get("solved", False)
         self._mean_return.copy_(state["counters"]["mean_return"])
         if state.get("ranks", 1) != self.ranks.size:
             seed = self.seed + self.iteration  # which no part of the run had

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.config import EnvConfig
+from envs.targets import Targets
 from robots.config import nearest
 
 
@@ -42,6 +43,11 @@ class Task:
     recipes: dict[str, Recipe]
     gym_id: str
     """Name in the gymnasium registry."""
+    targets: Targets | None = None
+    """What its policy should reach; None where nothing is declared."""
+    samples_needed: dict[str, float] = field(default_factory=dict)
+    """Recipe -> samples after which a training, as the recipe is, was seen to meet the targets: upper bounds, of the
+    runs in docs/results.md. Recipes that were not measured are left out."""
 
     @property
     def default_recipe(self) -> str:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import io
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import tyro
 import yaml
 
 from algorithms.config import LearnerConfig
@@ -23,6 +20,8 @@ from envs.tasks import all_tasks, get_task
 from physics import choose_device
 from robots.config import check_numbers, nearest
 from runs import plugins
+from runs.flags import as_flags, parse_flags
+from runs.help import show_help, take_help
 from runs.record import origin_of
 from runs.saved import fill_in, take_terms
 
@@ -31,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass
 class RunConfig:
-    """Train a policy. Every field of the environment and the learner is a flag as well.
+    """Train a policy. Every value of environment and learner is a flag as well.
 
     --list shows tasks, robots, kinds of terrain, curricula and policies.
     """
@@ -47,6 +46,8 @@ class RunConfig:
     """Policy updates in all, those before a resume counted."""
     more_iterations: int = 0
     """With --resume: as many more than are done, instead of --max_iterations."""
+    until_solved: bool = False
+    """End as soon as two evaluations in a row meet the task's targets, at --max_iterations at the latest."""
     seed: int = 1
     """Seed of everything random."""
     run_name: str = ""
@@ -263,13 +264,17 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
     Raises:
         ValueError: unknown flags and bad values.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    args, help_asked = take_help(list(sys.argv[1:] if argv is None else argv))
+    args = as_flags(args, RunConfig())
     own = plugins.load_more(plugins.of_line(args), default.plugin if default else ())
     task = _peek(args, "task")
     if task == "":
         raise ValueError("--task is empty; leave it out for anymal_c_flat, or see --list")
     task = task or "anymal_c_flat"
     default = default or default_config(task, _peek(args, "recipe") or _recipe_here(task, args))
+    if help_asked is not None:
+        show_help(default, help_asked)
+        sys.exit()
     flags = parse_flags(default, args)
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
@@ -277,77 +282,6 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
     flags.plugin = own
     plugins.check_size(own)
     return flags
-
-
-def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
-    """A copy of a dataclass changed by flags (the command line's by default); `_` and `-` are the same.
-
-    Raises:
-        ValueError: a flag that does not exist, the sentence lists the nearest valid ones; or a bad value.
-    """
-    config, unknown = peek(default, argv)
-    for arg in unknown:
-        flag = arg.split("=")[0]
-        near = nearest(flag.replace("_", "-"), sorted(_flags(default)))
-        raise ValueError(f"unknown {'flag' if flag.startswith('-') else 'argument'} {flag}.{near}")
-    return config
-
-
-def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
-    """A dataclass changed by its flags, and the rest of the line; ValueError with what tyro says of a bad value."""
-    args = _plain_switches(plugins.together(sys.argv[1:] if argv is None else argv), default)
-    box = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(box):
-            config, unknown = tyro.cli(type(default), args=args, default=default, return_unknown_args=True)
-    except SystemExit as end:
-        if not end.code:  # --help
-            raise
-        lines = "\n".join(line.strip("│ ") for line in box.getvalue().splitlines()[1:])
-        sentence = re.split(r"\n[─-]*\n", lines.lstrip("─-\n"))[0]  # up to an empty or a drawn line
-        raise ValueError(" ".join(sentence.split())) from end
-    for name, value in vars(config).items():
-        check_numbers(value, name if dataclasses.is_dataclass(value) else f"--{name}")
-    return config, unknown
-
-
-_YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
-
-
-def _plain_switches(args: list[str], default: Any) -> list[str]:
-    """`--switch True` and `--switch=0`, as others type them, as `--switch` and `--no-switch`."""
-    switches = {flag for flag, value in _values(default) if isinstance(value, bool)}
-    plain: list[str] = []
-    for arg in args:
-        flag, equals, word = arg.partition("=")
-        if equals and flag.replace("_", "-") in switches and word.lower() in (*_YES, *_NO):
-            plain.append(flag)
-        elif plain and plain[-1].replace("_", "-") in switches and arg.lower() in (*_YES, *_NO):
-            word = arg
-        else:
-            plain.append(arg)
-            continue
-        if word.lower() in _NO:
-            group, dot, name = plain[-1].removeprefix("--").rpartition(".")
-            plain[-1] = f"--{group}{dot}no-{name}"
-    return plain
-
-
-def _values(value: Any, prefix: str = "-") -> Iterator[tuple[str, Any]]:
-    """Every flag of a dataclass, with hyphens, and its value."""
-    if dataclasses.is_dataclass(value):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        yield prefix, value
-        return
-    joint = "-" if prefix == "-" else "."
-    for name, item in value.items():  # as tyro spells them
-        yield from _values(item, f"{prefix}{joint}{name.lstrip('.').replace('_', '-')}")
-
-
-def _flags(value: Any) -> list[str]:
-    """Every flag of a dataclass, with hyphens."""
-    return [flag for flag, _ in _values(value)]
 
 
 def _recipe_here(task: str, args: list[str]) -> str:

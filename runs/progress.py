@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
+import shutil
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from algorithms.distributed import ALONE, Ranks
 from envs.course import Course
+from runs.estimate import Pace, span
 from runs.tracking import Events, TensorBoard
 from viewers.terrain_map import draw_levels, draw_map
 
@@ -26,17 +27,25 @@ COUNTS = ("Episode/finished", "Episode/non_finite")
 class ProgressLog:
     """Context manager; `write` is what `Trainer.train` reports to."""
 
-    def __init__(self, folder: Path, max_iterations: int, start: int, events: Events | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        max_iterations: int,
+        start: int,
+        pace: Pace | None = None,
+        events: Events | None = None,
+    ):
         """Append to the run folder's log, leaving out rows after iteration `start` (lost by a crash).
 
-        `events` takes the same figures, and is closed at the end; TensorBoard's if it is not given.
+        Whoever has a `pace` already shares it. `events` takes the same figures, and is closed at the end;
+        TensorBoard's if it is not given.
         """
         self._events = events or TensorBoard(folder, start)
         self.folder, self.max_iterations, self.start = folder, max_iterations, start
         self._path = folder / "progress.csv"
         self._names: list[str] = []
         self._keep_rows_until(start)
-        self._began = time.perf_counter()
+        self.pace = pace or Pace(max_iterations)
         self._falls = math.nan  # last known
 
     def _keep_rows_until(self, iteration: int) -> None:
@@ -59,7 +68,7 @@ class ProgressLog:
         self._bar: Progress | None = None
         if sys.stdout.isatty():
             columns = (
-                BarColumn(30),
+                BarColumn(10),
                 TextColumn("{task.completed}/{task.total}"),
                 TextColumn("{task.description}"),
             )
@@ -78,6 +87,7 @@ class ProgressLog:
 
     def write(self, iteration: int, numbers: dict[str, float]) -> None:
         """Record one iteration; where no episode ended, nothing is said of episodes."""
+        self.pace.note(numbers)
         if numbers.get("Episode/finished") == 0.0:
             unknown = [name for name in numbers if name.startswith("Episode/") and name not in COUNTS]
             numbers = numbers | dict.fromkeys(unknown, math.nan)
@@ -89,27 +99,34 @@ class ProgressLog:
         csv.writer(self._file).writerow([_short(row.get(name, math.nan)) for name in self._names])
         self._file.flush()
         self._events.write(iteration, {name: x for name, x in numbers.items() if not math.isnan(x)})
-        text = self._line(iteration, numbers)
         if self._bar:
-            self._bar.update(self._task, completed=iteration, description=text)
+            self._bar.update(self._task, completed=iteration, description=self._line(iteration, numbers, 40))
         elif iteration % 10 == 0 or iteration in (self.start + 1, self.max_iterations):
-            print(f"iteration {iteration}/{self.max_iterations}  {text}", flush=True)
+            count = f"iteration {iteration}/{self.max_iterations}  "
+            print(count + self._line(iteration, numbers, len(count)), flush=True)
 
     @staticmethod
     def _known(numbers: dict[str, float]) -> bool:
         return not math.isnan(numbers.get("Episode/fall_rate", math.nan))
 
-    def _line(self, iteration: int, numbers: dict[str, float]) -> str:
-        done = iteration - self.start
-        left = (time.perf_counter() - self._began) / done * (self.max_iterations - iteration)
-        on_map = "Curriculum/level" in numbers
-        level = f"level {numbers['Curriculum/level']:.2f}  " if on_map else ""
-        return (
-            f"{numbers['Perf/total_fps']:,.0f} steps/s  reward {numbers['Train/mean_reward']:.2f}  "
-            f"length {numbers['Train/mean_episode_length']:.0f}  "
-            f"velocity error {numbers.get('Train/lin_vel_error', math.nan):.3f} m/s  "
-            f"falls {100 * self._falls:.0f} %  {level}ETA {left / 60:.1f} min"
-        )
+    def _line(self, iteration: int, numbers: dict[str, float], taken: int) -> str:
+        """What fits beside `taken` characters of a line."""
+        parts = {
+            "speed": f"{numbers['Perf/total_fps']:,.0f} steps/s",
+            "reward": f"reward {numbers['Train/mean_reward']:.2f}",
+            "length": f"length {numbers['Train/mean_episode_length']:.0f}",
+            "error": f"error {numbers.get('Train/lin_vel_error', math.nan):.2f} m/s",
+            "falls": f"falls {100 * self._falls:.0f} %",
+            "level": f"level {numbers.get('Curriculum/level', math.nan):.1f}",
+            "left": f"ETA {span(self.pace.seconds(iteration, self.max_iterations))}",
+        }
+        if "Curriculum/level" not in numbers:
+            del parts["level"]
+        room = shutil.get_terminal_size().columns - taken
+        for dispensable in ("length", "speed", "reward"):
+            if len("  ".join(parts.values())) > room:
+                del parts[dispensable]
+        return "  ".join(parts.values())
 
 
 class CurriculumLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,9 @@ from algorithms.distributed import Ranks
 from algorithms.trainer import BEST
 from physics import choose_device
 from runs.config import RunConfig, changes, load_config, parse, to_plain
+from runs.flags import as_flags, peek
 from runs.folders import RunFlags, is_shipped, load_checkpoint
+from runs.help import take_help
 from runs.plugins import say_differing
 
 
@@ -25,6 +28,14 @@ class ResumeFlags(RunFlags):
 
     resume: bool = False
     more_iterations: int = 0
+    until_solved: bool = False
+
+
+def asked_to_resume() -> ResumeFlags:
+    """What the command line says of it; the rest is for others to read."""
+    args, _ = take_help(sys.argv[1:])
+    flags, _ = peek(ResumeFlags(), as_flags(args, RunConfig()))
+    return flags
 
 
 APPLIED = {
@@ -35,6 +46,7 @@ APPLIED = {
     "check",
     "graphs",
     "compile",
+    "until_solved",
     "logger",
     "notes",
 }

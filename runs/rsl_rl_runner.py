@@ -20,6 +20,7 @@ from runs.config import RunConfig, save_config
 from runs.folders import create_run_folder
 from runs.record import write_record
 from runs.tracking import Events, begin_log
+from runs.verdict import print_verdict
 
 # rsl_rl imports GitPython, which refuses to be imported on a machine without git unless told not to.
 HAS_GIT = shutil.which("git") is not None
@@ -193,8 +194,10 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
         runner.save(str(path))
         runner.logger.stop_logging_writer()
         print(f"stopped and saved: {path}")
+        print_verdict(cfg, folder, {}, cfg.max_iterations, stopped=True)
         return 130
     print(f"trained {cfg.max_iterations} iterations: {folder}")
+    print_verdict(cfg, folder, {}, cfg.max_iterations)
     return 0
 
 

@@ -16,17 +16,19 @@ from algorithms import Actor, ActorCritic, Trainer
 from algorithms.distributed import Ranks
 from algorithms.trainer import LOOK_INTERVAL, NonFiniteError
 from envs.legged_env import LeggedEnv
+from envs.tasks import get_task
 from evaluation.walking import evaluate, evaluation_config
 from native.launch import WARM_UP
 from physics import choose_device
 from runs import memory
-from runs.command import typed
 from runs.config import RunConfig
+from runs.estimate import expectation, pace_of
 from runs.folders import check_names
 from runs.health import Health
 from runs.machine import Crowd
 from runs.progress import CurriculumLog, ProgressLog
 from runs.tracking import Events, check_logger
+from runs.verdict import IN_A_ROW, Goal, check_until_solved, print_verdict
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
@@ -57,6 +59,7 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
         raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
     check_names(cfg)
     check_logger(cfg)
+    check_until_solved(cfg)
     cfg.env.validate()
     cfg.agent.validate()
     robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""
@@ -137,6 +140,9 @@ def announce(cfg: RunConfig, env: LeggedEnv, threads: int, folder: Path, trainer
         print(f"launches   {', '.join(how)}")
     shared = f" ({env.num_envs} in each of {trainer.ranks.size} processes)" if trainer.ranks.size > 1 else ""
     print(f"robots     {cfg.num_envs}{shared}")
+    if cfg.until_solved and (targets := get_task(cfg.task).targets):
+        bounds = f"{targets.lin_vel_error:g} m/s, {targets.ang_vel_error:g} rad/s, falls {targets.falls:.0%}"
+        print(f"until      {IN_A_ROW} evaluations in a row are within {bounds}")
     print(f"samples    {samples / 1e6:.1f} M in {cfg.max_iterations - done} iterations")
     print(f"run folder {folder}" + (f" (resumed at iteration {done})" if done else ""), flush=True)
 
@@ -159,10 +165,23 @@ def check(cfg: RunConfig, env: LeggedEnv, threads: int, device: str, compiled: b
     return 0
 
 
+def nothing_to_do(cfg: RunConfig, trainer: Trainer, go_on: bool) -> str:
+    """What to say to who resumes a run that has come to its end, and does not say how to `go_on`; '' for others."""
+    if trainer.iteration >= cfg.max_iterations:
+        return (
+            f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done\n"
+            "--max_iterations counts all of a run's iterations: give a larger one, or --more_iterations"
+        )
+    if trainer.solved and cfg.until_solved and not go_on:
+        return f"nothing to do: the targets were met, at iteration {trainer.iteration}; --more_iterations goes on"
+    return ""
+
+
 def train(
-    trainer: Trainer, env: LeggedEnv, folder: Path, max_iterations: int, events: Events | None = None
+    trainer: Trainer, env: LeggedEnv, folder: Path, cfg: RunConfig, events: Events | None = None
 ) -> int:
-    """Train up to an iteration, with logs in the run folder and figures to `events`; returns the exit status.
+    """Train as far as a configuration says, with logs in the run folder and figures to `events`; returns the exit
+    status.
 
     Raises:
         NonFiniteError: on the first process only; the others return 2.
@@ -170,13 +189,21 @@ def train(
     ranks = trainer.ranks
     health = Health(env, trainer.cfg.ppo.num_steps * env.num_envs * ranks.size, ranks.first)
     levels = CurriculumLog(folder, env.course, trainer.iteration, ranks) if env.course else None
-    own_log = ProgressLog(folder, max_iterations, trainer.iteration, events) if ranks.first else nullcontext()
+    max_iterations, told = cfg.max_iterations, False
+    targets = get_task(cfg.task).targets
+    pace = pace_of(cfg, trainer.train_time, trainer.graphs.on)
+    start = trainer.iteration
+    own_log = ProgressLog(folder, max_iterations, start, pace, events) if ranks.first else nullcontext()
     with own_log as log:
         crowd, first = Crowd(torch.get_num_threads()), trainer.iteration
 
         def report(iteration: int, numbers: dict[str, float]) -> None:
+            nonlocal told
             if log:
                 log.write(iteration, numbers)
+                if pace.ready and not told and iteration < max_iterations:
+                    told = True
+                    print(*expectation(cfg, pace, iteration), sep="\n", flush=True)
             if iteration == first + CROWD_AFTER and env.device.type == "cpu" and (word := crowd.sentence()):
                 ranks.say(word)
             health.note(iteration, numbers)
@@ -186,7 +213,8 @@ def train(
                     levels.write(iteration)
 
         try:
-            stopped = trainer.train(max_iterations, report)
+            goal = Goal(targets) if cfg.until_solved and targets else None
+            stopped = trainer.train(max_iterations, report, goal)
         except NonFiniteError:  # on all
             if ranks.first:
                 raise
@@ -200,8 +228,11 @@ def train(
             f"stopped at iteration {trainer.iteration} and saved; "
             f"go on with --resume --load_run {shlex.quote(str(folder))}"
         )
+        print_verdict(cfg, folder, trainer.evaluation, trainer.iteration, stopped=True)
         # torchrun takes 130 for a crash, and starts again
         return 0 if torch.distributed.is_torchelastic_launched() else 130
     print(f"trained {trainer.iteration} iterations in {trainer.train_time:.0f} s: {folder}")
-    print(f"watch it: {typed('play')} --load_run {shlex.quote(str(folder))}")
+    if cfg.until_solved:
+        print("targets met: it ends here" if trainer.solved else "the targets were not met")
+    print_verdict(cfg, folder, trainer.evaluation, trainer.iteration)
     return 0

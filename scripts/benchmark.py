@@ -32,7 +32,7 @@ from benchmarks.running import (
 from benchmarks.scaling import draw
 from benchmarks.tables import line, print_table, summary
 from runs.command import check_output, command, set_threads
-from runs.config import parse_flags
+from runs.flags import parse_flags
 from runs.machine import describe_machine
 
 

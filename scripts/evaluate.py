@@ -26,7 +26,7 @@ from evaluation.terrain import PAPER, check_shapes, success_test
 from evaluation.walking import Evaluation, evaluate, evaluation_config
 from physics import choose_device
 from runs.command import check_output, command, set_threads
-from runs.config import parse_flags
+from runs.flags import parse_flags
 from runs.folders import Run, RunFlags, load_policy, open_flags, report
 from viewers.bars import plot_evaluation, plot_success
 from viewers.tables import evaluation_line, print_commands, print_evaluation, print_success, success_line

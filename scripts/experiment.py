@@ -15,7 +15,7 @@ import runs.interrupt  # noqa: F401 # isort: skip
 
 from evaluation.terrain import check_shapes
 from runs.command import command, typed
-from runs.config import parse_flags
+from runs.flags import parse_flags
 from runs.plugins import load_more
 from studies.report import write_report
 from studies.running import Flags, run_all, train_command

@@ -13,8 +13,8 @@ import runs.interrupt  # noqa: F401 # isort: skip
 from algorithms.export import ONNX, TORCHSCRIPT
 from envs.legged_env import LeggedEnv
 from runs.command import command, set_threads, typed
-from runs.config import parse_flags
 from runs.export import JSON, export_run
+from runs.flags import parse_flags
 from runs.folders import RunFlags, open_flags
 from terrains.ground import Plane
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runs.interrupt  # noqa: F401 # isort: skip
 
 from runs.command import command, typed
-from runs.config import parse_flags
+from runs.flags import parse_flags
 from runs.projects import new_project
 
 

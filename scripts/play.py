@@ -18,8 +18,8 @@ from envs.legged_env import LeggedEnv
 from evaluation.walking import evaluation_config
 from physics import choose_device
 from runs.command import check_output, command, set_threads
-from runs.config import parse_flags
 from runs.export import export_run
+from runs.flags import parse_flags
 from runs.folders import RunFlags, load_policy, open_flags
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -12,8 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import runs.interrupt  # noqa: F401 # isort: skip
 
+from envs.tasks import get_task
 from runs.command import command
-from runs.config import peek
+from runs.config import load_config
+from runs.estimate import span
+from runs.flags import peek
+from runs.verdict import judge, next_steps, print_lines
 from viewers.curves import plot_training
 
 
@@ -46,11 +51,17 @@ def main() -> int:
     plot_training(folder / "progress.csv", curves)
     if status := _run("play.py", *where, "--num_envs", "4", "--seconds", "10"):
         return status
-    print(f"\nall done in {(time.time() - start) / 60:.1f} min")
-    print(f"curves   {curves}")
-    print(f"figures  {folder / 'evaluation.json'}")
-    print(f"video    {', '.join(map(str, (folder / 'videos').glob('*.mp4')))}")
-    print(f"play it  .venv/bin/python scripts/play.py --load_run {folder}")
+    print(f"\nall done in {span(time.time() - start)}")
+    figures = json.loads((folder / "evaluation.json").read_text())["nominal"]
+    how = f"{figures['robots']} robots for {figures['seconds']:g} s, the best checkpoint:"
+    cfg = load_config(folder / "config.yaml")
+    print_lines("verdict", [how, *judge(figures, get_task(cfg.task).targets)])
+    print_lines("curves", [str(curves)])
+    print_lines("figures", [str(folder / "evaluation.json")])
+    print_lines("video", [str(path) for path in (folder / "videos").glob("*.mp4")])
+    python = sys.executable.removeprefix(f"{Path.cwd()}/")  # the one that has everything, unlike a shell's
+    steps = next_steps(cfg, folder, figures, cfg.max_iterations)
+    print_lines("next", [step.replace("  python ", f"  {python} ") for step in steps])
     return 0
 
 

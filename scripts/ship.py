@@ -23,8 +23,9 @@ from algorithms.export import ONNX
 from algorithms.trainer import BEST
 from envs.legged_env import LeggedEnv
 from runs.command import command, typed
-from runs.config import RunConfig, changes, default_config, parse_flags, save_config, to_plain
+from runs.config import RunConfig, changes, default_config, save_config, to_plain
 from runs.export import JSON, export_run
+from runs.flags import parse_flags
 from runs.folders import POLICIES, RunFlags, open_flags, shipped
 from runs.plugins import hand_on
 from terrains.ground import Plane

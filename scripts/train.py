@@ -23,10 +23,10 @@ from physics import choose_device
 from runs import memory
 from runs.choices import show_choices
 from runs.command import command, set_threads
-from runs.config import parse, peek, save_config
+from runs.config import parse, save_config
 from runs.folders import checkpoint_path, create_run_folder, find_run, initial_weights, locked
 from runs.resume import (
-    ResumeFlags,
+    asked_to_resume,
     go_on,
     load_own_checkpoint,
     more_than_done,
@@ -36,7 +36,16 @@ from runs.resume import (
     set_aside,
 )
 from runs.tracking import begin_log
-from runs.training import announce, check, make_evaluator, make_trainer, train, validate, wants_compiling
+from runs.training import (
+    announce,
+    check,
+    make_evaluator,
+    make_trainer,
+    nothing_to_do,
+    train,
+    validate,
+    wants_compiling,
+)
 
 
 def main() -> int:
@@ -52,7 +61,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     """Train, resume or check, with the run folder in `lock`; returns the exit status."""
     interrupted = ranks.agree(remembered())  # torchrun started these processes in place of others
     with ranks.together():
-        flags, _ = peek(ResumeFlags(), [arg for arg in sys.argv[1:] if arg not in ("-h", "--help")])
+        flags = asked_to_resume()
         folder = interrupted or (find_run(flags) if flags.resume else None)
         cfg = resume_config(folder) if folder and flags.resume else parse()
         validate(cfg, ranks.size)
@@ -71,8 +80,8 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         if folder and (available(folder) or (flags.checkpoint >= 0 and not interrupted)):
             path = checkpoint_path(folder, -1 if interrupted else flags.checkpoint)
             state = load_own_checkpoint(path, cfg.task, device, ranks)
-    if flags.more_iterations:
-        cfg.max_iterations = more_than_done(flags, state)
+    if flags.more_iterations:  # all of them, whatever the run was told before
+        cfg.max_iterations, cfg.until_solved = more_than_done(flags, state), flags.until_solved
     if cfg.learner == "rsl_rl":
         from runs.rsl_rl_runner import train_rsl_rl
 
@@ -105,16 +114,13 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         elif aside := set_aside(folder, trainer.iteration):
             print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
         announce(cfg, env, threads, folder, trainer)
-    if trainer.iteration >= cfg.max_iterations:
-        ranks.say(f"nothing to do: {trainer.iteration} of {cfg.max_iterations} iterations are done")
-        ranks.say(
-            "--max_iterations counts all of a run's iterations: give a larger one, or --more_iterations"
-        )
+    if ends := nothing_to_do(cfg, trainer, bool(flags.more_iterations)):
+        ranks.say(ends)
         return 0
     remember(folder)
     with ranks.together():
         events = begin_log(cfg, folder, device, trainer.iteration) if ranks.first else None
-    return train(trainer, env, folder, cfg.max_iterations, events)
+    return train(trainer, env, folder, cfg, events)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from envs.drives.series_elastic import KINDS
 from robots import ROBOTS
 from robots.config import nearest
 from runs.command import check_output, command, set_threads, typed
-from runs.config import parse_flags
+from runs.flags import parse_flags
 
 
 @dataclass

@@ -14,6 +14,7 @@ def robot_tasks(
     gym_name: str,
     adapt: Callable[[EnvConfig], EnvConfig],
     on_flat_ground: Callable[[EnvConfig], EnvConfig] | None = None,
+    flat_samples: dict[str, float] | None = None,
 ) -> tuple[Task, Task]:
     """`<robot>_flat` and `<robot>_rough`, known to gymnasium as `Trot/<gym_name>Flat-v0` and `...Rough-v0`.
 
@@ -22,13 +23,15 @@ def robot_tasks(
         gym_name: the same in gymnasium's style.
         adapt: changes a configuration of ANYmal C's to the robot's and returns it.
         on_flat_ground: changes it further for recipes of the flat task other than `reference`.
+        flat_samples: what is known of `Task.samples_needed` of the flat task.
     """
 
     def flat(cfg: EnvConfig) -> EnvConfig:
         return on_flat_ground(adapt(cfg)) if on_flat_ground else adapt(cfg)
 
+    flat_task = _adapted(anymal_c_flat.TASKS[0], f"{robot}_flat", f"Trot/{gym_name}Flat-v0", adapt, flat)
     return (
-        _adapted(anymal_c_flat.TASKS[0], f"{robot}_flat", f"Trot/{gym_name}Flat-v0", adapt, flat),
+        replace(flat_task, samples_needed=flat_samples or {}),
         _adapted(anymal_c_rough.TASKS[0], f"{robot}_rough", f"Trot/{gym_name}Rough-v0", adapt, adapt),
     )
 
@@ -44,7 +47,7 @@ def _adapted(
         key: _adapted_recipe(recipe, reference if key == "reference" else others)
         for key, recipe in task.recipes.items()
     }
-    return Task(name, recipes, gym_id)
+    return Task(name, recipes, gym_id, task.targets)
 
 
 def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> Recipe:

@@ -9,6 +9,7 @@ import math
 
 from envs import observations as obs
 from envs.config import EnvConfig, ObservationTerm
+from envs.targets import ROUGH
 from envs.tasks import Recipe, Task, anymal_c_flat, for_gpu
 
 
@@ -106,5 +107,7 @@ TASKS = (
             ),
         },
         gym_id="Trot/AnymalCRough-v0",
+        targets=ROUGH,
+        samples_needed={"gpu": 127.8e6},
     ),
 )

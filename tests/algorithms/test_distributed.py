@@ -466,6 +466,18 @@ def stop_early(ranks: Ranks, folder: Path) -> tuple[bool, int]:
     return stopped, trainer.iteration
 
 
+def end_when_good(ranks: Ranks, folder: Path) -> tuple[bool, int, bool]:
+    trainer = make_trainer(ranks, folder)
+    trainer.evaluator = (lambda policy: {"score": -float(trainer.iteration)}) if ranks.first else None
+    stopped = trainer.train(1000, lambda iteration, numbers: None, lambda figures: figures["score"] <= -4)
+    return stopped, trainer.iteration, trainer.solved
+
+
+def test_all_end_together_when_the_first_finds_it_good(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    assert side_by_side(pool, end_when_good, tmp_path) == [(False, 4, True), (False, 4, True)]
+    assert (tmp_path / "model_4.pt").is_file() and (tmp_path / "model_4.rank1.pt").is_file()
+
+
 def test_all_stop_together_whoever_is_told(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
     assert side_by_side(pool, stop_early, tmp_path) == [(True, 4), (True, 4)]
     assert (tmp_path / "model_4.pt").is_file() and (tmp_path / "model_4.rank1.pt").is_file()

@@ -225,3 +225,21 @@ def test_the_average_follows_the_policy_is_evaluated_saved_and_resumed(tmp_path:
     assert resumed.average is not None
     for mine, theirs in zip(resumed.average.parameters(), trainer.average.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_run_ends_where_its_evaluations_are_good_enough(tmp_path: Path) -> None:
+    trainer, plain = make_trainer(tmp_path), make_trainer()
+    trainer.evaluator = lambda policy: {"score": -float(trainer.iteration)}
+    assert trainer.train(10, ignore, enough=lambda figures: figures["score"] <= -4) is False, (
+        "nobody stopped it"
+    )
+    plain.train(4, ignore)
+    assert trainer.iteration == 4 and trainer.solved
+    assert torch.equal(weights(trainer), weights(plain)), "asking changes nothing"
+    content = checkpoint.load(tmp_path / "model_4.pt")
+    assert content["solved"] and not checkpoint.load(tmp_path / "model_2.pt")["solved"]
+    again = make_trainer(tmp_path)
+    again.load_state_dict(content)
+    assert again.solved
+    again.train(6, ignore)
+    assert again.iteration == 6 and not again.solved, "who goes on is not done"

@@ -18,8 +18,8 @@ import yaml
 from markdown.extensions.toc import slugify  # type: ignore[import-untyped]
 
 from deploy.flags import UNITS
-from runs.config import _flags as flags_of
 from runs.config import default_config
+from runs.flags import values
 from tests.architecture import ROOMS, ROOT
 from tests.docs.pages import DOCS, README, commands, files, name_of, pages, prose
 
@@ -165,12 +165,12 @@ def flags_of_command(name: str) -> frozenset[str]:
         return frozenset({f"--{flag}" for flag in (*SIM2SIM.split(), *UNITS)})
     if name == "train":
         default = default_config("anymal_c_rough")
-        found = [*flags_of(default), "--list"]
+        found = [*dict(values(default)), "--list", "--help", "--help-all"]
     elif name == "quickstart":
         return flags_of_command("train") | {"--eval_envs"}
     else:
         module = importlib.import_module(f"scripts.{name}")
-        found = flags_of(module.Flags())
+        found = list(dict(values(module.Flags())))
     known = {flag.replace("-", "_").replace("__", "--", 1) for flag in found} | {"--help"}
     return frozenset(known | {re.sub(r"(--|\.)(?=\w+$)", r"\1no_", flag) for flag in known})
 

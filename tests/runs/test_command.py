@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runs.command import check_output, command
-from runs.config import parse_flags
+from runs.flags import parse_flags
 from scripts import evaluate
 
 

@@ -74,4 +74,4 @@ def test_a_training_with_a_broken_reward_stops(tmp_path: Path) -> None:
     cfg.agent.ppo.num_steps, cfg.agent.eval_envs = 4, 0
     env = LeggedEnv(cfg.env, 4, num_threads=1)
     with pytest.raises(NonFiniteError, match="reward mine"):
-        train(Trainer(env, cfg.agent, tmp_path, 1), env, tmp_path, 100)
+        train(Trainer(env, cfg.agent, tmp_path, 1), env, tmp_path, cfg)

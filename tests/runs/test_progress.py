@@ -11,7 +11,8 @@ import pytest
 from runs.progress import ProgressLog
 from viewers.curves import read_progress
 
-ALWAYS = {"Perf/total_fps": 1000.0, "Train/mean_reward": 1.0, "Train/mean_episode_length": 5.0}
+TIMES = {"Perf/collection_time": 1.0, "Perf/learning_time": 1.0, "Perf/train_time": 2.0}
+ALWAYS = {"Perf/total_fps": 1000.0, "Train/mean_reward": 1.0, "Train/mean_episode_length": 5.0} | TIMES
 
 
 def test_where_no_episode_ended_there_is_a_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,3 +39,21 @@ def test_a_log_begins_with_its_header_whatever_was_there(tmp_path: Path) -> None
             log.write(2, ALWAYS)
         assert (tmp_path / "progress.csv").read_text().startswith("iteration,Perf/total_fps")
         assert read_progress(tmp_path / "progress.csv")["iteration"].tolist()[-1] == 2.0
+
+
+@pytest.mark.parametrize(("columns", "length"), [("80", False), ("140", True)])
+def test_a_line_fits_a_terminal(
+    columns: str,
+    length: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    numbers = {"Train/lin_vel_error": 0.4321, "Curriculum/level": 3.21, "Episode/fall_rate": 0.5}
+    with ProgressLog(tmp_path, 1000, 0) as log:
+        for iteration in (1, 990):
+            log.write(iteration, ALWAYS | numbers)
+    for line in capsys.readouterr().out.splitlines():
+        assert len(line) <= int(columns) and ("length" in line) == length
+        assert all(word in line for word in ("reward 1.00", "error 0.43", "falls 50 %", "level 3.2", "ETA"))

@@ -21,7 +21,7 @@ def trained(folder: Path, logger: str, iterations: int = 2, resume: bool = False
     """A tiny training, as scripts/train.py makes it."""
     cfg = default_config("anymal_c_flat")
     cfg.logger, cfg.notes, cfg.wandb_project = logger, "windy", "walks" if logger == "wandb" else ""  # type: ignore[assignment]
-    cfg.agent.ppo.num_steps, cfg.agent.eval_envs = 4, 0
+    cfg.agent.ppo.num_steps, cfg.agent.eval_envs, cfg.max_iterations = 4, 0, iterations
     check_logger(cfg)
     if not resume:
         folder.mkdir()
@@ -31,7 +31,7 @@ def trained(folder: Path, logger: str, iterations: int = 2, resume: bool = False
     if resume:
         trainer.load_state_dict(checkpoint.load(folder / "model_2.pt", "cpu"))
     events = begin_log(cfg, folder, "cpu", trainer.iteration)
-    assert train(trainer, env, folder, iterations, events) == 0
+    assert train(trainer, env, folder, cfg, events) == 0
     return trainer
 
 
