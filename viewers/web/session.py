@@ -21,7 +21,7 @@ from viewers.web.overlays import Overlays
 from viewers.web.page import DIRECTIONS, Inbox, Page
 from viewers.web.plots import Plots
 from viewers.web.scene import Robots, draw_ground, set_stage
-from viewers.web.server import Guard, open_server
+from viewers.web.server import Guard, free_port, open_server
 from viewers.web.settings import Settings, changed, from_link, to_link
 from viewers.web.simulation import Policy, Simulation
 
@@ -65,6 +65,7 @@ class Session:
         Raises:
             ValueError: settings that cannot be had, or no server there.
         """
+        free_port(host, port)  # refuses before long work
         self.settings = settings
         self.inbox: Inbox = SimpleQueue()
         self._policies, self._how = policies, (device, num_threads, seed)

@@ -23,7 +23,7 @@ pytestmark = [
 SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PATIENCE = 90.0
 """Software draws the page, perhaps once a second, s."""
-SCENE = {"x": 0, "y": 200, "width": 400, "height": 400, "scale": 1}
+SCENE = {"x": 0, "y": 180, "width": 300, "height": 300, "scale": 1}
 """Part of the page without panels."""
 
 
@@ -41,7 +41,7 @@ def opened(running: Session, browser: Browser) -> Iterator[Page]:
     """The page of a running session, small and without shadows, since software draws it."""
     for costly in (running.page.shadows, running.page.plots):
         costly.value = False  # type: ignore[misc]
-    page = browser.new_page(viewport={"width": 800, "height": 600})
+    page = browser.new_page(viewport={"width": 640, "height": 480})
     page.set_default_timeout(1000 * PATIENCE)
     page.goto(f"{running.url}?vx=0.2", wait_until="commit")
     assert until(lambda: running.settings.vx == 0.2, PATIENCE), "the link was not taken over"
@@ -66,12 +66,12 @@ def test_page_shows_moving_robots_and_is_steered(running: Session, opened: Page)
     before = picture(page)
     time.sleep(1.0)
     assert picture(page) != before, "robots do not move in the picture"
-    number = page.get_by_label("turn rad/s").or_(page.locator("input[type=text]")).nth(2)
+    number = page.locator("input[type=text]").nth(2)
     number.fill("0.5")
     number.press("Enter")
     assert until(lambda: 0.5 in session.settings.command, PATIENCE), "a slider does not change the command"
     old = session.simulation.env.ground
-    page.locator("input[value=plane]").click()
+    page.get_by_role("combobox", name="terrain").click()
     page.get_by_role("option", name="waves").click()
     assert until(lambda: session.simulation.env.ground is not old, PATIENCE), "a picker changes no ground"
     page.get_by_text("one on waves 0.5").first.wait_for()
