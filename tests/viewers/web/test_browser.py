@@ -66,7 +66,7 @@ def test_page_shows_moving_robots_and_is_steered(running: Session, opened: Page)
     before = picture(page)
     time.sleep(1.0)
     assert picture(page) != before, "robots do not move in the picture"
-    number = page.locator("input[type=text]").nth(2)
+    number = page.get_by_label("turn rad/s").or_(page.locator("input[type=text]")).nth(2)
     number.fill("0.5")
     number.press("Enter")
     assert until(lambda: 0.5 in session.settings.command, PATIENCE), "a slider does not change the command"
