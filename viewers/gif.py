@@ -46,6 +46,18 @@ def video_to_gif(
         part.unlink(missing_ok=True)
 
 
+def gif_of(mp4: Path, width: int = 640, longest: float = 8.0) -> Path:
+    """Make a GIF beside a video and return it; of a long one the middle is shown, `longest` s.
+
+    Raises:
+        ValueError: see `video_to_gif`.
+    """
+    _, duration = imageio_ffmpeg.count_frames_and_secs(str(mp4))
+    gif = mp4.with_suffix(".gif")
+    video_to_gif(mp4, gif, width, min(duration, longest), max(0.0, 0.5 * (duration - longest)))
+    return gif
+
+
 def _convert(
     mp4: Path, gif: Path, width: int, seconds: float, start: float, fps: float, colours: int
 ) -> None:
