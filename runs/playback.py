@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from algorithms import Actor, checkpoint
@@ -18,9 +19,9 @@ from evaluation.walking import evaluation_config
 from physics import ENGINES
 from robots.config import nearest
 from runs.folders import POLICIES, Run, RunFlags, load_checkpoint, load_policy, open_run, shipped
-from terrains.grid import Terrain, single_terrain
+from terrains.grid import Terrain, make_terrain, single_terrain
 from viewers.filming import Shot
-from viewers.lanes import spread_starts
+from viewers.lanes import pair_starts, spread_starts
 from viewers.recording import Recording, record
 from viewers.scenes import mosaic, walk
 from viewers.stage import Stage
@@ -139,7 +140,15 @@ class Player:
         if self.place.shape:
             terrain = terrain or single_terrain(self.place.shape, self.place.difficulty, cfg.terrain)
             terrain = spread_starts(terrain, self.num_envs, cfg.robot.init_height)
+        elif self.place.whole:
+            made = make_terrain(cfg.terrain)
+            assert made is not None
+            terrain, levels, columns = pair_starts(made, self.num_envs, cfg.robot.init_height)
+            cfg.init.base_position = 0.1
+            cfg.curriculum.strategy = "fixed"  # robots stay on the tiles that they are given
         env = LeggedEnv(cfg, self.num_envs, engine, self.device, self.threads, self.seed, terrain=terrain)
+        if self.place.whole and env.course:
+            env.course.assign(*(torch.from_numpy(i).to(env.device) for i in (levels, columns)))
         return env, record(env, Actor(load_policy(run, env)), commands, self.seed)
 
 

@@ -106,8 +106,8 @@ def fly_over(recording: Recording, positions: ndarray, span: float) -> list[Came
     """
     share = np.linspace(0.0, 1.0, recording.num_steps)
     share = share * share * (3.0 - 2.0 * share)
-    middle = np.median(positions.reshape(-1, 3), axis=0)
-    first, last = 0.32 * span, 0.62 * span
+    middle = np.median(positions.reshape(-1, 3), axis=0).astype(float)
+    first, last = 0.26 * span, 0.48 * span
     return [
         Camera(middle, float(first + s * (last - first)), 205.0 + 40.0 * float(s), float(-24.0 - 10.0 * s))
         for s in share

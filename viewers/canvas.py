@@ -20,6 +20,8 @@ SUN = np.array([-0.42, -0.38, 1.0]) / np.linalg.norm([-0.42, -0.38, 1.0])
 """Towards the light."""
 _SHADOWS = 1024
 """Side of the shadow map, texels."""
+_STRIP = 3 * 500
+"""Corners of a part of the ground that is drawn or left out."""
 _SHADOW_LENGTH = 1.3
 """The ground that is in shadow is at most so far from what throws it, m."""
 _ATTRIBUTES = ("position", "normal", "paint")
@@ -130,6 +132,10 @@ class Canvas:
     def set_ground(self, mesh: Mesh, picture: ndarray) -> None:
         """Keep the ground and its texture, uint8 [rows, columns, 3]; places run along columns, then rows, 0 to 1."""
         GL = self._current()
+        # in strips, of which only those in view are drawn
+        strips = np.arange(0, len(mesh.points), _STRIP)
+        low, high = (f.reduceat(mesh.points, strips) for f in (np.minimum, np.maximum))
+        self._strips = strips, 0.5 * (low + high), 0.5 * np.linalg.norm(high - low, axis=1)
         self._upload("ground", mesh, GL.GL_STATIC_DRAW)
         GL.glActiveTexture(GL.GL_TEXTURE0)
         self._picture = GL.glGenTextures(1)
@@ -182,7 +188,10 @@ class Canvas:
             GL.glUniform1f(place("soft"), 0.02 / reach)
             GL.glUniform1i(place("picture"), 0)
             GL.glUniform1i(place("shadow"), 1)
-            self._triangles("ground" if name == "near" else name, program)
+            if program in ("near", "ground"):
+                self._triangles("ground", program, self._in_view(camera))
+            else:
+                self._triangles(name, program)
             GL.glDisable(GL.GL_SCISSOR_TEST)
         self._draw_sky(camera)
         if self._drawn != self._resolved:
@@ -247,7 +256,15 @@ class Canvas:
             GL.glBufferData(GL.GL_ARRAY_BUFFER, values.nbytes, np.ascontiguousarray(values), usage)
         self._buffers[name] = (buffers, len(mesh.points), mesh.paint.dtype == np.uint8)
 
-    def _triangles(self, name: str, program: str) -> None:
+    def _in_view(self, camera: Camera) -> list[tuple[int, int]]:
+        """First corner and number of corners of runs of the ground that the camera may see."""
+        strips, middles, radii = self._strips
+        seen = camera.sees(middles, radii, self.size[0] / self.size[1])
+        ends = np.flatnonzero(np.diff(np.concatenate(([False], seen, [False])).astype(int)))
+        last = self._buffers["ground"][1]
+        return [(a * _STRIP, min(b * _STRIP, last) - a * _STRIP) for a, b in ends.reshape(-1, 2).tolist()]
+
+    def _triangles(self, name: str, program: str, runs: list[tuple[int, int]] | None = None) -> None:
         GL = self.gl
         buffers, count, coloured = self._buffers[name]
         if not count:
@@ -261,7 +278,8 @@ class Canvas:
             GL.glEnableVertexAttribArray(index)
             GL.glBindBuffer(GL.GL_ARRAY_BUFFER, buffer)
             GL.glVertexAttribPointer(index, size, kind, kind == GL.GL_UNSIGNED_BYTE, 0, c_void_p(0))
-        GL.glDrawArrays(GL.GL_TRIANGLES, 0, count)
+        for first, number in [(0, count)] if runs is None else runs:
+            GL.glDrawArrays(GL.GL_TRIANGLES, first, number)
 
     def _draw_shadows(self, light: ndarray) -> None:
         GL = self.gl

@@ -14,6 +14,8 @@ LOW, MIDDLE, HIGH = (0.33, 0.45, 0.52), (0.62, 0.69, 0.68), (0.90, 0.86, 0.76)
 _FLOOR = (0.70, 0.74, 0.76)
 _REACH = 150.0
 """Level ground goes on around the map so far, m."""
+_REGION = 8.0
+"""Side of a neighbourhood, m."""
 _LARGE = 200_000
 """A map of more vertices has a coarser texture."""
 _OVERLAP = 1e-3
@@ -49,6 +51,9 @@ def ground_mesh(ground: HeightField) -> GroundMesh:
     """Tops and walls of a map and the level ground around it."""
     parts = [_tops(ground), _walls(ground, 0), _walls(ground, 1), _surroundings(ground)]
     points, places = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    middle = points.mean(1)  # those of one neighbourhood after one another, so that others can be left out
+    order = np.lexsort((middle[:, 1] // _REGION, middle[:, 0] // _REGION))
+    points, places = points[order], places[order]
     normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     return GroundMesh(points, np.repeat(normals[:, None], 3, axis=1), places)
@@ -167,7 +172,7 @@ def ground_texture(ground: HeightField) -> ndarray:
     for radius, strength, depth in ((0.05, 0.16, 0.06), (0.25, 0.20, 0.20)):
         stands_out = (height - _blur(height, max(1, round(radius / texel)))) / depth
         shade += strength * np.clip(stands_out, -1.0, 1.0)
-    colour = colour * (1.0 + shade)[..., None]
+    colour = np.asarray(colour * (1.0 + shade)[..., None])
     for axis in (0, 1):  # a line each metre tells distances
         at = (np.arange(height.shape[axis]) + 0.5) * texel + ground.origin[axis]
         line = np.flatnonzero(np.abs(at - np.round(at)) < 0.6 * texel)

@@ -48,6 +48,26 @@ def spread_starts(terrain: Terrain, count: int, height: float) -> Terrain:
     return replace(terrain, origins=starts[None], column_shapes=terrain.column_shapes[:1] * count)
 
 
+def pair_starts(terrain: Terrain, count: int, height: float) -> tuple[Terrain, ndarray, ndarray]:
+    """A map with two starts on each tile, and which of them robots take: those on the tiles nearest to its middle.
+
+    Returns:
+        The map, and level and column of each robot, int [count].
+    """
+    origins = np.repeat(terrain.origins, 2, axis=1)
+    origins[:, ::2, 1] -= 1.2 * height
+    origins[:, 1::2, 1] += 1.2 * height
+    shapes = [name for name in terrain.column_shapes for _ in range(2)]
+    # the middle between two kinds of ground shows more than that of one
+    changes = [i for i in range(2, len(shapes), 2) if shapes[i] != shapes[i - 1]] or [len(shapes) // 2]
+    column = min(changes, key=lambda i: abs(i - len(shapes) // 2))
+    place = origins[len(origins) // 2, min(column, len(shapes) - 1), :2]
+    far = np.linalg.norm(origins[..., :2] - place, axis=-1)
+    order = np.resize(np.argsort(far, axis=None, kind="stable"), count)
+    levels, columns = np.unravel_index(order, far.shape)
+    return replace(terrain, origins=origins, column_shapes=shapes), levels, columns
+
+
 def _fits(ground: HeightField, spot: ndarray, middle: float, height: float) -> bool:
     """Whether a robot can stand there."""
     low = np.array(ground.origin)

@@ -174,8 +174,8 @@ class Camera:
         """How far in front of the camera points [..., 3] lie, m."""
         return (points - self.lookat) @ self.axes()[2] + self.distance
 
-    def sees(self, points: np.ndarray, margin: float, aspect: float = 16 / 9) -> np.ndarray:
-        """Whether points [..., 3] are in the picture, or less than `margin` (m) outside."""
+    def sees(self, points: np.ndarray, margin: float | np.ndarray, aspect: float = 16 / 9) -> np.ndarray:
+        """Whether points [..., 3] are in the picture, or less than `margin` (m; one, or one of each) outside."""
         right, up, forward = np.moveaxis((points - self.lookat) @ self.axes().T, -1, 0)
         half = np.maximum(forward + self.distance, 0.0) * np.tan(np.radians(FIELD_OF_VIEW / 2))
         inside = (np.abs(right) < aspect * half + margin) & (np.abs(up) < half + margin)
