@@ -89,7 +89,7 @@ def _in_sight(ground: Ground, track: ndarray, camera: Camera, height: float) -> 
     back = -camera.distance * camera.axes()[2]
     along = np.linspace(0.1, 1.0, 30)[:, None, None]
     share = []
-    for down in (0.1, 0.6):
+    for down in (0.1, 0.9):
         points = track - (0.0, 0.0, down * height)
         ray = points + along * back
         share.append((ray[..., 2] > ground.height_at(ray[..., :2].copy())).all(0).mean())
