@@ -28,7 +28,7 @@ from viewers.stage import Stage
 
 QUALITIES = {"preview": (640, 360, 25.0, 1.0), "full": (1280, 720, 30.0, 1.25)}
 """Name -> width, height (pixels), frames a second, and how much larger pictures are drawn before they are scaled."""
-FEW = 64
+FEW = 200
 """So many robots are played faster by one thread than by several that wait for one another."""
 _ROOM = 10.0
 """Level ground around a tile, m: who has crossed it walks on."""

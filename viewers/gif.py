@@ -64,7 +64,7 @@ def _convert(
     # one palette for the whole clip keeps colours still; only what moves is coded again (diff_mode)
     chain = (
         f"fps={fps},scale={width}:-2:flags=lanczos,split[a][b];"
-        f"[a]palettegen=max_colors={colours}:stats_mode=full[p];"
+        f"[a]palettegen=max_colors={colours}:stats_mode=diff[p];"
         "[b][p]paletteuse=dither=bayer:bayer_scale=5:diff_mode=rectangle"
     )
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-ss", f"{start}", "-t", f"{seconds}"]

@@ -90,9 +90,9 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
     shapes = []
     made = playback.LeggedEnv
 
-    def make(cfg: EnvConfig, *args: Any) -> LeggedEnv:
+    def make(cfg: EnvConfig, *args: Any, **kwargs: Any) -> LeggedEnv:
         shapes.append((cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty))
-        return made(cfg, *args)
+        return made(cfg, *args, **kwargs)
 
     monkeypatch.setattr(playback, "LeggedEnv", make)
     monkeypatch.setattr(play, "draw_video", lambda clips, recording, path, *args: videos.append(path.name))
