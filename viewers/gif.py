@@ -46,7 +46,7 @@ def video_to_gif(
         part.unlink(missing_ok=True)
 
 
-def gif_of(mp4: Path, width: int = 640, longest: float = 8.0) -> Path:
+def gif_of(mp4: Path, width: int = 560, longest: float = 6.0) -> Path:
     """Make a GIF beside a video and return it; of a long one the middle is shown, `longest` s.
 
     Raises:
