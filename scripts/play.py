@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 import time
 from dataclasses import dataclass
@@ -13,29 +12,26 @@ import runs.interrupt  # noqa: F401 # isort: skip
 
 import numpy as np
 
-from algorithms import Actor
-from envs.legged_env import LeggedEnv
-from evaluation.walking import evaluation_config
 from physics import choose_device
 from runs.command import check_output, command, set_threads
 from runs.export import export_run
 from runs.flags import parse_flags
-from runs.folders import load_policy, open_flags
+from runs.folders import open_flags
+from runs.playback import FEW, PictureFlags, Place, Player, check_pictures, clips_of
 from runs.web import WebFlags, play_in_browser
+from viewers.filming import Shot, film_clips
+from viewers.gif import gif_of
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
-from viewers.recording import Recording, record
+from viewers.recording import Recording
 from viewers.script import DEFAULT_SCRIPT, TERRAIN_SCRIPT, Script, read_script, sample_script
 from viewers.stick import film_sticks
-from viewers.video import film
 
 
 @dataclass
-class Flags(WebFlags):
+class Flags(PictureFlags, WebFlags):
     """Play a policy back: video, plots and exported policy go into the run folder."""
 
-    num_envs: int = 9
-    """Robots."""
     seconds: float = 0.0
     """Length, s; 0 for 12 s, or the script's own."""
     command: tuple[float, float, float] | None = None
@@ -56,50 +52,54 @@ class Flags(WebFlags):
     """Draw plots."""
     export: bool = True
     """Export the policy."""
-    width: int = 1280
-    """Width of the video, pixels."""
-    height: int = 720
-    """Height of the video, pixels."""
-    fps: float = 25.0
-    """Frames of the video a second, at most one a policy step (50)."""
     num_threads: int = 0
-    """Threads, 0 for one per core."""
+    """Threads of policy and physics; 0 for one per core, or one alone for few robots."""
 
 
 def main() -> int:
     """Play, film, plot and export; returns the exit status."""
     flags = parse_flags(Flags())
     validate(flags)
-    threads = set_threads(flags.num_threads)
+    num_envs = flags.num_envs or (100 if flags.mosaic else 9)
+    threads = set_threads(flags.num_threads or int(num_envs <= FEW))
     if flags.viewer:
-        sizes = flags.num_envs, flags.seconds, flags.command, flags.shape, flags.difficulty
+        sizes = num_envs, flags.seconds, flags.command, flags.shape, flags.difficulty
         return play_in_browser(flags, *sizes, flags.seed, threads)
     run = open_flags(flags)
     check_output(run.output / "videos.tmp")
+    check_pictures(flags, run)
     device, why = "cpu", "enough for a few robots"
     if flags.device != "auto":
         device, why = choose_device(flags.device, robot=run.cfg.env.robot)
     on_map = run.cfg.env.terrain.type != "plane" or flags.shape or flags.difficulty is not None
-    shape, difficulty = flags.shape or "stairs_up", 0.5 if flags.difficulty is None else flags.difficulty
+    place = Place(whole=bool(on_map)) if flags.mosaic else Place()
+    if on_map and not flags.mosaic:
+        place = Place(flags.shape or "stairs_up", 0.5 if flags.difficulty is None else flags.difficulty)
     script = command_script(flags, TERRAIN_SCRIPT if on_map else DEFAULT_SCRIPT)
-    commands = sample_script(script, flags.seconds, run.cfg.env.step_dt)
-    cfg = evaluation_config(copy.deepcopy(run.cfg.env), len(commands) * run.cfg.env.step_dt, flags.push)
-    if on_map:
-        cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty = "tile", shape, difficulty
-    else:
-        cfg.init.base_position = 0.0  # the video puts the robots side by side
-    env = LeggedEnv(cfg, flags.num_envs, "auto", device, threads, flags.seed)
-    policy = load_policy(run, env)
-    recording = record(env, Actor(policy), commands, flags.seed)
+    step_dt = run.cfg.env.step_dt
+    player = Player(
+        num_envs,
+        lambda seconds: sample_script(script, seconds, step_dt),
+        flags.seconds,
+        place,
+        flags.push,
+        flags.seed,
+        device,
+        threads,
+    )
+    env, recording = player.play(run)
     iteration = run.content["iteration"]
-    name = f"play_{iteration}_{shape}_{difficulty:g}" if on_map else f"play_{iteration}"
+    name = f"play_{iteration}_{place.shape}_{place.difficulty:g}" if place.shape else f"play_{iteration}"
     print(f"run    {run.folder}, {run.checkpoint_path.name} (iteration {iteration})")
     print(f"device {device} ({why})", flush=True)
     if flags.video:
-        path = run.output / "videos" / f"{name}.mp4"
         start = time.perf_counter()
-        draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
+        clips, ending = clips_of(flags, run, player, env, recording)
+        path = run.output / "videos" / f"{name}{ending}.mp4"
+        draw_video(clips, recording, path, flags)
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
+        if flags.gif:
+            print(f"gif    {gif_of(path)}", flush=True)
     if flags.plots:
         path = run.output / "plots" / f"{name}.png"
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
@@ -113,15 +113,9 @@ def main() -> int:
 
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
-    if flags.num_envs < 1:
-        raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
+    flags.validate_pictures()
     if not 0 <= flags.seconds <= 3600:
         raise ValueError(f"--seconds must be between 0 and 3600, not {flags.seconds:g}")
-    for name, value in (("width", flags.width), ("height", flags.height)):
-        if not 64 <= value <= 3840 or value % 2:
-            raise ValueError(f"--{name} must be an even number between 64 and 3840, not {value}")
-    if not 1 <= flags.fps <= 240:
-        raise ValueError(f"--fps must be between 1 and 240, not {flags.fps:g}")
     if flags.command and not np.isfinite(flags.command).all():
         raise ValueError(f"--command must be three finite numbers, not {flags.command}")
     if flags.command and flags.script:
@@ -135,10 +129,12 @@ def command_script(flags: Flags, default: Script) -> Script:
     return read_script(Path(flags.script)) if flags.script else default
 
 
-def draw_video(recording: Recording, path: Path, size: tuple[int, int], fps: float) -> None:
-    """Film with MuJoCo, or as stick figures on a machine without OpenGL."""
+def draw_video(clips: list[list[Shot]], recording: Recording, path: Path, flags: Flags) -> None:
+    """Film with OpenGL, or the recording alone as stick figures on a machine without it."""
+    size, fps, scale = flags.video_format()
+    fps = min(fps, 1.0 / recording.step_dt)
     try:
-        film(recording, path, size, fps)
+        film_clips(clips, path, size, fps, scale)
     except NoOpenGLError as error:
         print(f"warning: {error}, so the video shows stick figures", file=sys.stderr, flush=True)
         film_sticks(recording, path, size, fps)

@@ -46,13 +46,25 @@ def video_to_gif(
         part.unlink(missing_ok=True)
 
 
+def gif_of(mp4: Path, width: int = 560, longest: float = 6.0) -> Path:
+    """Make a GIF beside a video and return it; of a long one the middle is shown, `longest` s.
+
+    Raises:
+        ValueError: see `video_to_gif`.
+    """
+    _, duration = imageio_ffmpeg.count_frames_and_secs(str(mp4))
+    gif = mp4.with_suffix(".gif")
+    video_to_gif(mp4, gif, width, min(duration, longest), max(0.0, 0.5 * (duration - longest)))
+    return gif
+
+
 def _convert(
     mp4: Path, gif: Path, width: int, seconds: float, start: float, fps: float, colours: int
 ) -> None:
     # one palette for the whole clip keeps colours still; only what moves is coded again (diff_mode)
     chain = (
         f"fps={fps},scale={width}:-2:flags=lanczos,split[a][b];"
-        f"[a]palettegen=max_colors={colours}:stats_mode=full[p];"
+        f"[a]palettegen=max_colors={colours}:stats_mode=diff[p];"
         "[b][p]paletteuse=dither=bayer:bayer_scale=5:diff_mode=rectangle"
     )
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-ss", f"{start}", "-t", f"{seconds}"]

@@ -8,9 +8,10 @@ from typing import overload
 import numpy as np
 
 from envs.legged_env import LeggedEnv
-from viewers.offscreen import Offscreen
+from viewers.canvas import Canvas
+from viewers.filming import Shot, draw_shot
 from viewers.recording import Recording, follow, formation, look, make_recording
-from viewers.video import Painter, geoms, stage
+from viewers.stage import Stage
 
 
 class LiveCamera:
@@ -23,10 +24,9 @@ class LiveCamera:
             NoOpenGLError: nothing on this machine can draw.
         """
         self.env = env
-        recording = self.moment(0)
-        (camera,) = follow(recording, formation(recording))
-        self.model = stage(env.cfg.robot, env.ground, camera.distance, close=True)
-        self._offscreen = Offscreen(self.model, width, height, geoms(self.model, 1))
+        self._canvas = Canvas(width, height, samples=4)
+        self._stage = Stage(env.cfg.robot, env.ground)
+        self._canvas.set_ground(self._stage.ground, self._stage.picture)
 
     def moment(self, robot: int, now: dict[str, np.ndarray] | None = None) -> Recording:
         """One robot at one time: now, or as `look` and the command [N, 3] found it."""
@@ -42,13 +42,12 @@ class LiveCamera:
     def draw(self, moment: Recording) -> np.ndarray:
         """A picture of one robot, its command and its velocity, uint8 [height, width, 3]."""
         positions = formation(moment)
-        (camera,) = follow(moment, positions)
-        Painter(self.model, moment, positions).paint(self._offscreen.scene, 0, camera)
-        return self._offscreen.render().copy()
+        shot = Shot(moment, positions, follow(moment, positions), self._stage)
+        return draw_shot(self._canvas, self._stage, shot, 0)[..., :3].copy()
 
     def close(self) -> None:
         """Free the OpenGL context."""
-        self._offscreen.__exit__(None, None, None)
+        self._canvas.__exit__(None, None, None)
 
 
 class Pictures(Sequence[np.ndarray]):

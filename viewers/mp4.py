@@ -12,7 +12,14 @@ import numpy as np
 class Mp4Writer:
     """Context manager; the file appears when it is complete, an error leaves none."""
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float, source: tuple[int, int] | None = None):
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        fps: float,
+        source: tuple[int, int] | None = None,
+        channels: int = 3,
+    ):
         """Prepare; nothing is written yet.
 
         Args:
@@ -20,7 +27,9 @@ class Mp4Writer:
             size: width and height of the video, even numbers.
             fps: frames a second.
             source: width and height of the frames given to `write` where they differ; scaled to `size`.
+            channels: 3 for RGB, 4 for RGB and a byte that is nothing.
         """
+        self._pixels = {3: "rgb24", 4: "rgb0"}[channels]
         self.path, self.size, self.fps, self.source = path, size, fps, source or size
         self._part = path.with_name(f".{path.name}")
 
@@ -28,13 +37,14 @@ class Mp4Writer:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         width, height = self.size
         # yuv420p and the index in front (faststart) are what browsers play while they load
-        output = ["-crf", "21", "-preset", "veryfast", "-movflags", "+faststart"]
+        output = ["-crf", "21", "-preset", "superfast", "-movflags", "+faststart"]
         if self.source != self.size:
             output += ["-vf", f"scale={width}:{height}:flags=area"]
         output += ["-f", "mp4"]
         self._frames = imageio_ffmpeg.write_frames(
             str(self._part),
             self.source,
+            pix_fmt_in=self._pixels,
             fps=self.fps,
             codec="libx264",
             quality=None,
@@ -46,7 +56,7 @@ class Mp4Writer:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append a frame, uint8 [height, width, 3]."""
+        """Append a frame, uint8 [height, width, channels]."""
         self._frames.send(np.ascontiguousarray(frame))
 
     def __exit__(

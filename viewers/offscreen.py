@@ -7,10 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
-from types import TracebackType
-
-import mujoco
-import numpy as np
+from typing import Any
 
 ADVICE = "install OpenGL, on Debian and Ubuntu: apt install libegl1 libgl1"
 _OFF = ("disable", "disabled", "off", "false", "0")
@@ -64,54 +61,15 @@ def _works(name: str) -> bool:
     return probe.returncode == 0
 
 
-class Offscreen:
-    """Context manager around an OpenGL context; fill `scene`, then `render`."""
+def open_context(width: int, height: int) -> Any:
+    """An OpenGL context of MuJoCo's modules, made current; it has `make_current` and `free`.
 
-    def __init__(self, model: mujoco.MjModel, width: int, height: int, max_geoms: int):
-        """Prepare pictures of `width` x `height` pixels of scenes of up to `max_geoms` geoms.
-
-        Raises:
-            NoOpenGLError: nothing on this machine can draw.
-        """
-        # mujoco.Renderer fixes its OpenGL when mujoco is imported, too early to choose one that works.
-        backend = importlib.import_module(f"mujoco.{find_backend()}")
-        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-        self.scene = mujoco.MjvScene(model, max_geoms)
-        self._gl = backend.GLContext(width, height)
-        self._gl.make_current()
-        font = int(np.clip(50 * round(height / 360), 50, 300))  # the sizes there are: 50, 100 ... 300 %
-        self._context = mujoco.MjrContext(model, font)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        self._rect = mujoco.MjrRect(0, 0, width, height)
-        self._pixels = np.empty((height, width, 3), np.uint8)
-
-    def render(self, text: str = "", values: str = "") -> np.ndarray:
-        """Draw the scene; uint8 [height, width, 3], reused by the next call.
-
-        Args:
-            text: lines in the lower left corner.
-            values: what stands beside each of them.
-        """
-        self._gl.make_current()  # there may be several
-        mujoco.mjr_render(self._rect, self.scene, self._context)
-        if text:
-            mujoco.mjr_overlay(
-                mujoco.mjtFont.mjFONT_NORMAL,
-                mujoco.mjtGridPos.mjGRID_BOTTOMLEFT,
-                self._rect,
-                text,
-                values,
-                self._context,
-            )
-        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
-        return self._pixels[::-1]
-
-    def __enter__(self) -> Offscreen:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
+    Raises:
+        NoOpenGLError: nothing on this machine can draw.
+    """
+    # mujoco.Renderer fixes its OpenGL when mujoco is imported, too early to choose one that works
+    name = find_backend()
+    os.environ.setdefault("PYOPENGL_PLATFORM", name) if name in ("egl", "osmesa") else None
+    context = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
+    context.make_current()
+    return context

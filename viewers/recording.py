@@ -161,6 +161,26 @@ class Camera:
     """The robots' fronts and left sides are seen when they head along x."""
     elevation: float = -20.0
 
+    def axes(self) -> np.ndarray:
+        """Right, up and forward, unit vectors, [3, 3]."""
+        azimuth, elevation = np.radians((self.azimuth, self.elevation))
+        forward = np.array(
+            [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        )
+        right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
+        return np.stack((right, np.cross(right, forward), forward))
+
+    def depth(self, points: np.ndarray) -> np.ndarray:
+        """How far in front of the camera points [..., 3] lie, m."""
+        return (points - self.lookat) @ self.axes()[2] + self.distance
+
+    def sees(self, points: np.ndarray, margin: float | np.ndarray, aspect: float = 16 / 9) -> np.ndarray:
+        """Whether points [..., 3] are in the picture, or less than `margin` (m; one, or one of each) outside."""
+        right, up, forward = np.moveaxis((points - self.lookat) @ self.axes().T, -1, 0)
+        half = np.maximum(forward + self.distance, 0.0) * np.tan(np.radians(FIELD_OF_VIEW / 2))
+        inside = (np.abs(right) < aspect * half + margin) & (np.abs(up) < half + margin)
+        return inside & (forward + self.distance > -margin)
+
 
 FIELD_OF_VIEW = 36.0
 """Vertical, degrees."""
@@ -177,7 +197,7 @@ def follow(recording: Recording, positions: np.ndarray) -> list[Camera]:
     centre = positions.mean(axis=1)
     radius = np.linalg.norm((positions - centre[:, None])[..., :2], axis=-1).max(axis=1) + 1.2 * height
     sigma = 0.6 / recording.step_dt
-    centre, radius = _smooth(centre, sigma), _smooth(radius[:, None], 2.0 * sigma)[:, 0]
+    centre, radius = smooth(centre, sigma), smooth(radius[:, None], 2.0 * sigma)[:, 0]
     if isinstance(recording.ground, HeightField):
         centre[:, 2] -= 0.15 * height  # the base's mean height, up and down with the ground
     else:
@@ -187,7 +207,7 @@ def follow(recording: Recording, positions: np.ndarray) -> list[Camera]:
     return [Camera(lookat, distance) for lookat, distance in zip(centre, distances, strict=True)]
 
 
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian average over time of values [T, k]; sigma in steps."""
     reach = int(4 * sigma)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)

@@ -21,7 +21,7 @@ DEFAULT_SCRIPT: Script = (
     (1.0, 0.0, 0.0, 0.0),
 )
 """Stand, forward, sideways, turn, diagonal, curve, stand."""
-TERRAIN_SCRIPT: Script = ((0.5, 0.0, 0.0, 0.0), (9.5, 0.75, 0.0, 0.0))
+TERRAIN_SCRIPT: Script = ((0.5, 0.0, 0.0, 0.0), (13.5, 0.75, 0.0, 0.0))
 """Stand, then straight on across the tile."""
 
 

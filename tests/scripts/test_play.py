@@ -14,8 +14,10 @@ from algorithms import checkpoint
 from algorithms.trainer import make_policy
 from envs.config import EnvConfig
 from envs.legged_env import LeggedEnv
+from runs import playback
 from runs.config import default_config, save_config
 from scripts import play
+from viewers.filming import Shot
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--num_envs", "2", "--seconds", "0.2", "--width", "160", "--height", "120", "--num_threads", "1"]
@@ -86,14 +88,14 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
     log_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = []
-    made = play.LeggedEnv
+    made = playback.LeggedEnv
 
-    def make(cfg: EnvConfig, *args: Any) -> LeggedEnv:
+    def make(cfg: EnvConfig, *args: Any, **kwargs: Any) -> LeggedEnv:
         shapes.append((cfg.terrain.type, cfg.terrain.shape, cfg.terrain.difficulty))
-        return made(cfg, *args)
+        return made(cfg, *args, **kwargs)
 
-    monkeypatch.setattr(play, "LeggedEnv", make)
-    monkeypatch.setattr(play, "draw_video", lambda recording, path, *args: videos.append(path.name))
+    monkeypatch.setattr(playback, "LeggedEnv", make)
+    monkeypatch.setattr(play, "draw_video", lambda clips, recording, path, *args: videos.append(path.name))
     monkeypatch.setattr(play, "plot_recording", lambda recording, path, *args: plots.append(path.name))
     videos: list[str] = []
     plots: list[str] = []
@@ -107,10 +109,14 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--num_envs", "0"], "num_envs"),
+        (["--num_envs", "-1"], "num_envs"),
         (["--seconds", "-1"], "seconds"),
         (["--width", "161"], "width"),
-        (["--fps", "0"], "fps"),
+        (["--fps", "0.5"], "fps"),
+        (["--mosaic", "--timelapse"], "--mosaic and --timelapse exclude each other"),
+        (["--versus", "anymal_c_flta"], "anymal_c_flat"),
+        (["--versus_engine", "mujocco"], "mujoco"),
+        (["--quality", "ful"], "full"),
         (["--command", "1", "0", "nan"], "finite"),
         (["--command", "1", "0", "0", "--script", "x"], "exclude"),
         (["--script", "missing.txt"], "cannot be read"),
@@ -151,3 +157,67 @@ def test_script_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match=sentence):
             play.read_script(path)
+
+
+def label_words(shot: Shot, step: int) -> str:
+    assert shot.label
+    return " ".join(word for line in shot.label(step) for word, _ in line)
+
+
+@pytest.fixture
+def clips(monkeypatch: pytest.MonkeyPatch) -> list[list[Shot]]:
+    """What would have been filmed."""
+    seen: list[list[Shot]] = []
+    monkeypatch.setattr(play, "draw_video", lambda clips, *args: seen.extend(clips))
+    return seen
+
+
+OFF = ("--no_plots", "--no_export")
+
+
+def test_a_timelapse_shows_each_checkpoint_in_order_on_the_same_commands(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch, clips: list[list[Shot]]
+) -> None:
+    run(monkeypatch, "--log_dir", str(log_dir), "--timelapse", *OFF, *SMALL)
+    assert [label_words(shot, 0).split(",")[0] for (shot,) in clips] == ["iteration 4", "iteration 7"]
+    assert "1 s of training" in label_words(clips[0][0], 0)
+    np.testing.assert_array_equal(clips[0][0].recording.command, clips[1][0].recording.command)
+    assert clips[0][0].stage is clips[1][0].stage
+    with pytest.raises(ValueError, match="two checkpoints"):
+        run(monkeypatch, "--log_dir", str(log_dir), "--policy", "anymal_c_flat", "--timelapse", *OFF, *SMALL)
+
+
+def test_versus_shows_both_side_by_side(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch, clips: list[list[Shot]]
+) -> None:
+    run(monkeypatch, "--log_dir", str(log_dir), "--versus", "anymal_c_flat", *OFF, *SMALL)
+    run(monkeypatch, "--log_dir", str(log_dir), "--versus_engine", "mujoco", *OFF, *SMALL)
+    (policies, engines) = clips
+    words = [label_words(shot, 0) for shot in (*policies, *engines)]
+    assert "2030-01-01" in words[0] and "anymal_c_flat" in words[1]
+    assert "in mujoco" in words[3] and "in mujoco" not in words[2]
+    assert not np.array_equal(policies[0].recording.joint_pos, policies[1].recording.joint_pos)
+
+
+def test_a_mosaic_of_many(log_dir: Path, monkeypatch: pytest.MonkeyPatch, clips: list[list[Shot]]) -> None:
+    run(monkeypatch, "--log_dir", str(log_dir), "--mosaic", *OFF, *SMALL[2:])
+    ((shot,),) = clips
+    assert shot.recording.num_robots == 100 and "100 robots" in label_words(shot, 0)
+
+
+def test_robots_on_a_tile_start_apart(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch, clips: list[list[Shot]]
+) -> None:
+    run(monkeypatch, "--log_dir", str(log_dir), "--shape", "stairs_up", *OFF, *SMALL[2:])
+    ((shot,),) = clips
+    start = shot.positions[0, :, :2]
+    distance = np.linalg.norm(start[:, None] - start[None], axis=-1) + 9.0 * np.eye(len(start))
+    assert len(start) == 9 and distance.min() > 0.9
+    words = label_words(shot, 0)
+    assert all(part in words for part in ("stairs up", "difficulty 0.5", "told", "walks"))
+
+
+def test_a_gif_lies_beside_the_video(log_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "--log_dir", str(log_dir), "--checkpoint", "4", "--gif", *OFF, *SMALL)
+    folder = log_dir / "anymal_c_flat" / "2030-01-01_00-00-00" / "videos"
+    assert (folder / "play_4.gif").read_bytes()[:3] == b"GIF"

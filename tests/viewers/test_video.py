@@ -6,20 +6,16 @@ import sys
 from pathlib import Path
 
 import imageio_ffmpeg
-import mujoco
 import numpy as np
 import pytest
 
-from physics.scene import build_scene
-from robots import ANYMAL_C
-from terrains import HeightField
 from viewers import offscreen
 from viewers.gif import video_to_gif
 from viewers.mp4 import Mp4Writer
 from viewers.offscreen import NoOpenGLError, find_backend
 from viewers.recording import Recording
 from viewers.stick import film_sticks
-from viewers.video import _separate_boxes, film
+from viewers.video import film
 
 SIZE = (160, 120)
 
@@ -115,20 +111,3 @@ def test_gif_is_made_small_enough(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="could not be turned"):
         video_to_gif(tmp_path / "none.mp4", tmp_path / "b.gif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4"]
-
-
-def test_no_two_tops_of_boxes_that_overlap_shine_through_one_another() -> None:
-    heights = np.zeros((40, 40))
-    heights[10:30, 10:30], heights[15:25, 15:25] = -0.2, -0.4  # level ground around a pit: four long boxes
-    model = build_scene(ANYMAL_C, HeightField.centred(heights, 0.1, slope_threshold=0.75), visuals=True)
-    before = model.geom_pos.copy()
-    _separate_boxes(model)
-    (boxes,) = np.nonzero((model.geom_type == mujoco.mjtGeom.mjGEOM_BOX) & (model.geom_bodyid == 0))
-    low, high = (model.geom_pos[boxes] + sign * model.geom_size[boxes] for sign in (-1, 1))
-    pairs = 0
-    for i in range(len(boxes)):
-        for j in range(i):
-            if (low[i, :2] < high[j, :2]).all() and (high[i, :2] > low[j, :2]).all():
-                pairs += 1
-                assert abs(high[i, 2] - high[j, 2]) > 5e-4
-    assert pairs > 3 and 0.0 < (before - model.geom_pos).max() < 0.02
