@@ -77,6 +77,12 @@ class RunConfig:
     """Build everything, run one rollout and one update, print memory and expected time, and stop."""
     learner: Literal["trot", "rsl_rl"] = "trot"
     """Which PPO: this project's, or rsl_rl's OnPolicyRunner on the same environment."""
+    viewer: Literal["none", "web"] = "none"
+    """web: a page in the browser shows eight of the robots while they train, and the learning curve."""
+    port: int = 8080
+    """viewer web: the page's port on this machine, or the next free one."""
+    video_every: int = 0
+    """Make a clip of the policy after every so many iterations, in the run's videos/ and for TensorBoard; 0: never."""
     headless: bool = True
     """Accepted for habit: training never opens a window."""
     sim_device: str = ""

@@ -27,6 +27,7 @@ class ResumeFlags(RunFlags):
 
 
 APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile"}
+APPLIED |= {"viewer", "port", "video_every"}
 """Flags that may change a run that goes on."""
 ACCEPTED = {f.name for f in fields(ResumeFlags)} | {"headless", "sim_device", "rl_device"}
 """Flags that are no part of a run."""

@@ -26,6 +26,7 @@ from runs.folders import check_names
 from runs.health import Health
 from runs.machine import Crowd
 from runs.progress import CurriculumLog, ProgressLog
+from runs.watching import check_watching
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
@@ -55,6 +56,7 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
     if cfg.num_threads < 0:
         raise ValueError(f"--num_threads must not be negative, not {cfg.num_threads}")
     check_names(cfg)
+    check_watching(cfg)
     cfg.env.validate()
     cfg.agent.validate()
     robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""

@@ -39,6 +39,7 @@ from runs.resume import (
     set_aside,
 )
 from runs.training import announce, check, make_evaluator, make_trainer, train, validate, wants_compiling
+from runs.watching import watched
 from terrains.curriculum import STRATEGIES
 from terrains.shapes import SHAPES
 
@@ -116,7 +117,8 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
         )
         return 0
     remember(folder)
-    return train(trainer, env, folder, cfg.max_iterations)
+    with watched(cfg, trainer, env, folder):
+        return train(trainer, env, folder, cfg.max_iterations)
 
 
 def show_choices() -> int:
