@@ -6,6 +6,7 @@ It knows neither environments nor policies: whoever has an `mujoco.MjModel` and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -30,8 +31,17 @@ _WALL = 0.8
 """How bright a wall is compared with its top."""
 
 
-def set_stage(server: viser.ViserServer) -> None:
-    """Light, sky and shadows."""
+WORLD = "/world"
+"""Everything that is drawn hangs on this node."""
+
+
+def set_stage(server: viser.ViserServer) -> viser.FrameHandle:
+    """Light, sky and shadows.
+
+    Returns:
+        the node on which all else hangs: a camera that follows a robot stands still, and this moves to minus the
+        robot's position, so that whoever orbits it is not disturbed.
+    """
     scene = server.scene
     top, bottom = np.array([188, 211, 235.0]), np.array([246, 248, 250.0])
     share = np.linspace(0.0, 1.0, 256)[:, None, None] ** 0.8
@@ -39,19 +49,20 @@ def set_stage(server: viser.ViserServer) -> None:
     scene.configure_default_lights(enabled=True, cast_shadow=True)
     scene.configure_environment_map("studio", environment_intensity=0.55)
     scene.world_axes.visible = False
+    return scene.add_frame(WORLD, show_axes=False)
 
 
 def draw_ground(server: viser.ViserServer, ground: Ground) -> None:
     """Draw the ground, instead of what was drawn before."""
     with server.atomic():
         if isinstance(ground, HeightField):
-            server.scene.remove_by_name("/ground/plane")
+            server.scene.remove_by_name(f"{WORLD}/ground/plane")
             surface = ground_surface(ground)
-            server.scene.add_glb("/ground/field", to_glb(surface, 0.95), cast_shadow=False)
+            server.scene.add_glb(f"{WORLD}/ground/field", to_glb(surface, 0.95), cast_shadow=False)
             return
-        server.scene.remove_by_name("/ground/field")
+        server.scene.remove_by_name(f"{WORLD}/ground/field")
         server.scene.add_grid(
-            "/ground/plane",
+            f"{WORLD}/ground/plane",
             infinite_grid=True,
             cell_size=0.5,
             section_size=2.0,
@@ -124,12 +135,12 @@ class Robots:
         self._handles: list[viser.BatchedGlbHandle] = []
         positions, quats = np.zeros((num_robots, 3)), np.tile([1.0, 0.0, 0.0, 0.0], (num_robots, 1))
         with server.atomic():
-            server.scene.remove_by_name("/robots")
+            server.scene.remove_by_name(f"{WORLD}/robots")
             for body in range(1, model.nbody):
                 surface = _body_surface(model, body)
                 if surface:
                     handle = server.scene.add_batched_glb(
-                        f"/robots/{body}", to_glb(surface), quats, positions, lod="off"
+                        f"{WORLD}/robots/{body}", to_glb(surface), quats, positions, lod="off"
                     )
                     self._bodies.append(body)
                     self._handles.append(handle)
@@ -146,15 +157,22 @@ class Robots:
                 handle.batched_positions = positions[:, body].astype(np.float32)
                 handle.batched_wxyzs = quats[:, body].astype(np.float32)
 
-    def on_click(self, clicked: Callable[[int, SceneNodePointerEvent], None]) -> None:
-        """Call `clicked(robot, event)`, in a thread of its own, whenever somebody clicks on a robot."""
+    def on_click(
+        self, clicked: Callable[[int, SceneNodePointerEvent], None], modifier: Literal["shift"] | None = None
+    ) -> None:
+        """Call `clicked(robot, event)`, in a thread of its own, whenever somebody clicks on a robot.
+
+        Args:
+            clicked: what to call.
+            modifier: key that is held meanwhile, if any.
+        """
 
         def tell(event: SceneNodePointerEvent) -> None:
             if event.instance_index is not None and 0 <= event.instance_index < self.num_robots:
                 clicked(event.instance_index, event)
 
         for handle in self._handles:
-            handle.on_click(tell)
+            handle.on_click(modifier=modifier)(tell)
 
 
 def _body_surface(model: mujoco.MjModel, body: int) -> Surface | None:

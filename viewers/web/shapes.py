@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-_AROUND = 20
+_AROUND = 16
 """Corners of a circle."""
-_RINGS = 5
+_RINGS = 3
 """Rings from a sphere's equator to its pole."""
 
 
