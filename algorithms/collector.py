@@ -20,7 +20,7 @@ class Watcher(Protocol):
     """Somebody who looks on and changes nothing: with and without, training comes to the same bits."""
 
     def step(self, step: int) -> None:
-        """After each step of a rollout: may queue work for the device (it gets into a CUDA graph), not wait for it."""
+        """After each step of a rollout: may queue work for the device, in a CUDA graph; must not wait for it."""
 
     def look(self, iteration: int) -> None:
         """After each iteration, while the device is at rest: may read what it likes, in little time."""

@@ -89,7 +89,7 @@ class Clips:
         path.parent.mkdir(exist_ok=True)
         policy = self._trainer.average or self._trainer.policy
         checkpoint.save(path, {"policy": policy.state_dict()})
-        self._iteration, self._errors = iteration, tempfile.TemporaryFile()
+        self._iteration, self._errors = iteration, tempfile.TemporaryFile()  # noqa: SIM115
         code = "import sys; from runs.clips import main; main(sys.argv[1], int(sys.argv[2]))"
         self._process = start_aside(code, (str(self._folder), str(iteration)), errors=self._errors)
 

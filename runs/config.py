@@ -82,7 +82,7 @@ class RunConfig:
     port: int = 8080
     """viewer web: the page's port on this machine, or the next free one."""
     video_every: int = 0
-    """Make a clip of the policy after every so many iterations, in the run's videos/ and for TensorBoard; 0: never."""
+    """Iterations from one short film of the policy to the next, in the run's videos/ and TensorBoard; 0: none."""
     headless: bool = True
     """Accepted for habit: training never opens a window."""
     sim_device: str = ""

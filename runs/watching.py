@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -68,8 +69,8 @@ def watched(cfg: RunConfig, trainer: Trainer, env: LeggedEnv, folder: Path) -> I
 class Live:
     """Hands rollouts of a few robots to the process that serves the page, when it asks for them.
 
-    Training does not wait for it: an answer fits into the pipe whether or not somebody reads, and there is one for each
-    question only. What happens to that process is none of training's business.
+    Training does not wait for it: an answer fits into the pipe whether or not somebody reads, and there is only one
+    for each question. What happens to that process is none of training's business.
     """
 
     def __init__(self, cfg: RunConfig, env: LeggedEnv, num_steps: int, folder: Path):
@@ -90,7 +91,7 @@ class Live:
             folder=folder.resolve(),
             max_iterations=cfg.max_iterations,
             model=build_scene(cfg.env.robot, Plane(), visuals=True),
-            ground=env.ground,
+            ground=replace(env.ground),  # without what it remembers, tensors for instance
             robots=_names(env, chosen),
             step_dt=env.step_dt,
             port=port,
@@ -150,7 +151,5 @@ def _start(shown: Any) -> tuple[subprocess.Popen[bytes], Connection[Any, Any] | 
 
 
 def _tell(pipe: Connection[Any, Any], shown: Any) -> None:
-    try:
+    with suppress(OSError):  # it ended: `look` says so
         pipe.send(shown)
-    except OSError:  # it ended: `look` says so
-        pass

@@ -19,8 +19,8 @@ Piece = tuple[int, np.ndarray]
 class Playback:
     """Real time, whatever the pace of training.
 
-    Training that is faster leaves out pieces, every few seconds and not in between; training that is slower has the last
-    seconds played again.
+    Of training that is faster pieces are left out, every few seconds and not in between; where it is slower, the last
+    seconds are played again.
     """
 
     def __init__(self, step_dt: float):

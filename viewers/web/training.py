@@ -1,6 +1,6 @@
 """The page that shows a training while it goes on: a process of its own, which training never waits for.
 
-The process asks for a rollout when somebody looks and it has shown the one before; training answers if it has one, see
+While somebody looks, the process asks for one rollout after another; training answers when it has one, see
 `runs/watching.py`. What else the page shows is read from the run folder.
 """
 
@@ -85,6 +85,8 @@ class Page:
         self.shown = shown
         self.playback, self.history = Playback(shown.step_dt), History(shown.folder, shown.max_iterations)
         self.server, _ = open_server(HOST, shown.port, lambda said: None)
+        if self.server.get_port() != shown.port:
+            raise ValueError(f"port {shown.port} was taken in the meantime")
         self._world = set_stage(self.server)
         draw_ground(self.server, shown.ground)
         self._robots = Robots(self.server, shown.model, len(shown.robots))
@@ -260,7 +262,7 @@ def level_table(levels: dict[str, list[tuple[int, float]]]) -> str:
             )
         cells.append(f"<tr>{line}</tr>")
     return (
-        '<div style="font-size:11px;color:#555;padding:8px 12px 2px">robots on each level (up) and kind of terrain</div>'
+        '<div style="font-size:11px;color:#555;padding:8px 12px 2px">robots by level and kind of terrain</div>'
         '<table style="font-size:9px;line-height:1.25;text-align:center;margin:0 8px 8px 4px;table-layout:fixed;'
         f'width:310px;border-spacing:2px;border-collapse:separate">{"".join(cells)}</table>'
     )
