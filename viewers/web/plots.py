@@ -14,7 +14,7 @@ SECONDS = 6.0
 """How far back they reach, simulated s."""
 EVERY = 0.04
 """Time between samples, simulated s."""
-_HEIGHT = 150
+_HEIGHT = 130
 _RED, _GREEN, _BLUE, _GREY = "#d9534f", "#1a9e50", "#2458d6", "#8a9099"
 _MANY = ("#2458d6", "#e08a1e", "#1a9e50", "#8e5bd0")
 """Colours of legs or feet."""
@@ -39,7 +39,9 @@ class Plots:
             _plot(gui, f"{name}: command (green), measured (blue)", [_GREEN, _BLUE], None) for name in names
         ]
         colours = [_MANY[i % len(_MANY)] for i in range(len(feet))]
-        self._contacts = _plot(gui, "feet down: " + ", ".join(feet), colours, (-0.2, float(len(feet))), 5.0)
+        self._contacts = _plot(
+            gui, f"feet: {', '.join(feet)}, from the top; high: down", colours, (-0.2, float(len(feet))), 90
+        )
         per_leg = max(1, len(joints) // max(1, len(feet)))
         colours = [_MANY[i // per_leg % len(_MANY)] for i in range(len(joints))]
         limits = [_RED, _RED]
@@ -70,8 +72,7 @@ class Plots:
         for axis, plot in enumerate(self._speeds):
             plot.data = (time, command[:, axis].copy(), velocity[:, axis].copy())
         down = np.array([s.contact for s in samples], float)
-        levels = np.arange(self._feet)[::-1]
-        rows = np.where(down > 0.0, levels, np.nan)
+        rows = np.arange(self._feet)[::-1] + 0.7 * down
         self._contacts.data = (time, *np.ascontiguousarray(rows.T))
         effort = 100.0 * np.array([s.effort for s in samples], float)
         limit = np.full(len(time), 100.0)
@@ -80,10 +81,10 @@ class Plots:
 
 
 def _plot(
-    gui: viser.GuiApi, title: str, colours: list[str], span: tuple[float, float] | None, width: float = 1.5
+    gui: viser.GuiApi, title: str, colours: list[str], span: tuple[float, float] | None, height: int = _HEIGHT
 ) -> Any:
     series: list[Any] = [{"label": "s"}]
-    series += [{"label": str(i), "stroke": colour, "width": width, "points": {"show": False}}
+    series += [{"label": str(i), "stroke": colour, "width": 1.5, "points": {"show": False}}
                for i, colour in enumerate(colours)]  # fmt: skip
     scales: dict[str, Any] = {"x": {"time": False}}
     if span is not None:
@@ -100,6 +101,6 @@ def _plot(
         axes=axes,
         legend={"show": False},
         cursor={"show": False},
-        height=_HEIGHT if width < 5.0 else 90,
+        height=height,
         padding=(6, 12, 0, 0),
     )

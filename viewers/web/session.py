@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import math
 import time
 from collections import deque
@@ -77,6 +79,7 @@ class Session:
         self._plots_of: tuple[Any, ...] = ()
         self._tab: Any = None
         self._paused, self._steps_asked, self._due = False, 0, 0.0
+        self._stopped = False
         self._paces: deque[tuple[float, float, int]] = deque(maxlen=5)
         self._frames, self._focus = 0, np.zeros(3)
         self._draw_at = self._plots_at = self._state_at = 0.0
@@ -93,7 +96,7 @@ class Session:
     def run(self, seconds: float = 0.0) -> None:
         """Simulate and draw for a time (s), or for ever."""
         start = last = time.monotonic()
-        while not seconds or last - start < seconds:
+        while not self._stopped and (not seconds or last - start < seconds):
             self.hear()
             now = time.monotonic()
             self._advance(now - last)
@@ -103,9 +106,14 @@ class Session:
                 self._draw(now)
             time.sleep(max(0.001, FRAME - (time.monotonic() - now)))
 
+    def stop(self) -> None:
+        """End `run`, from another thread."""
+        self._stopped = True
+
     def close(self) -> None:
         """Stop serving."""
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):  # viser says so
+            self.server.stop()
 
     # ------------------------------------------------------------------ what pages ask for
 
@@ -277,7 +285,7 @@ class Session:
         if not self._paused:
             speed = min(max(float(self.page.speed.value), 0.05), 1.0)
             self._due += min(elapsed, _MOST_CATCHING_UP) * speed
-        while self._steps_asked or (not self._paused and self._due >= step_dt):
+        while self._steps_asked or (not self._paused and self._due > step_dt - 1e-9):
             self.simulation.step()
             if self._steps_asked:
                 self._steps_asked, self._due = self._steps_asked - 1, step_dt
@@ -315,12 +323,12 @@ class Session:
 
     def _tell_pace(self) -> None:
         (t0, s0, f0), (t1, s1, f1) = self._paces[0], self._paces[-1]
+        state = ""
         if self._paused:
             state = f"paused at {self.simulation.time:.2f} s"
-        elif t1 > t0 and s1 >= s0:
-            state = f"{(s1 - s0) / (t1 - t0):.2f} x real time, {(f1 - f0) / (t1 - t0):.0f} frames/s"
-        else:
-            state = ""
+        elif s1 < s0:  # another simulation
             self._paces.clear()
+        elif t1 > t0:
+            state = f"{(s1 - s0) / (t1 - t0):.2f} x real time, {(f1 - f0) / (t1 - t0):.0f} frames/s"
         robots = f"{self._built.robots} robot{'s' if self._built.robots > 1 else ''}"
         self.page.say(state=f"{robots}, robot {self._chosen + 1} chosen<br>{state}")
