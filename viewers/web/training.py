@@ -89,8 +89,8 @@ class Page:
             raise ValueError(f"port {shown.port} was taken in the meantime")
         self._world = set_stage(self.server)
         draw_ground(self.server, shown.ground)
-        self._robots = Robots(self.server, shown.model, len(shown.robots))
-        self._robots.on_click(lambda robot, _: self._choose(robot))
+        self.robots = Robots(self.server, shown.model, len(shown.robots))
+        self.robots.on_click(lambda robot, _: self._choose(robot))
         self._height = 0.0  # of the camera
         height = float(shown.model.qpos0[2])
         self.server.initial_camera.fov = 0.75
@@ -102,26 +102,31 @@ class Page:
     def _build(self, gui: viser.GuiApi) -> None:
         gui.set_panel_label("Trot, training")
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(36, 88, 214))
-        self._status = gui.add_html("")
-        self._chosen = gui.add_dropdown("follow", tuple(self.shown.robots))
+        self.status = gui.add_html("")
+        self.chosen = gui.add_dropdown("follow", tuple(self.shown.robots))
+        self.shadows = gui.add_checkbox("shadows", True, hint="off for computers without a graphics card")
+        self.shadows.on_update(lambda _: self._light())
         gui.add_html(
             _small("Or click a robot. Rollouts are shown in real time, whatever the pace of training.")
         )
         panel = gui.add_panel()
         with panel.add_tab("Learning"):
             titles = list(CURVES) if isinstance(self.shown.ground, HeightField) else list(CURVES)[:-1]
-            self._charts = {title: _chart(gui, title) for title in titles}
-            self._levels = gui.add_html("")
+            self.charts = {title: _chart(gui, title) for title in titles}
+            self.levels = gui.add_html("")
         panel.dock_left()
         panel.set_width(330)
 
     def _choose(self, robot: int) -> None:
-        self._chosen.value = self.shown.robots[robot]  # type: ignore[misc]
+        self.chosen.value = self.shown.robots[robot]  # type: ignore[misc]
+
+    def _light(self) -> None:
+        self.server.scene.configure_default_lights(enabled=True, cast_shadow=bool(self.shadows.value))
 
     @property
     def followed(self) -> int:
         """The robot in the middle; pages may have sent any value."""
-        chosen = self._chosen.value
+        chosen = self.chosen.value
         return self.shown.robots.index(chosen) if chosen in self.shown.robots else 0
 
     # ------------------------------------------------------------------ over time
@@ -159,34 +164,31 @@ class Page:
         frame = self.playback.frame(now)
         if frame is None:
             return
-        self._iteration, poses = frame
+        _, poses = frame
         base = poses[:, :3].astype(float)
         centre = base[self.followed].copy()
         if not isinstance(self.shown.ground, HeightField):
             base = side_by_side(base, self.followed)
         # the ground's ups and downs are followed more slowly than the robot's way over it
-        self._height += (
-            0.1 * (centre[2] - self._height)
-            if abs(centre[2] - self._height) < 1.0
-            else (centre[2] - self._height)
-        )
+        change = centre[2] - self._height
+        self._height += change if abs(change) > 1.0 else 0.1 * change
         with self.server.atomic():
-            self._robots.pose(*body_poses(self.shown.model, base, poses[:, 3:7], poses[:, 7:]))
+            self.robots.pose(*body_poses(self.shown.model, base, poses[:, 3:7], poses[:, 7:]))
             self._world.position = (-centre[0], -centre[1], -self._height)
 
     def show_figures(self, ended: bool = False) -> None:
         """Say how far training is; draw curves and levels if there is something new."""
         new = self.history.read()
         progress = self.history.progress()
-        self._status.content = status(self.shown, progress, ended)
+        self.status.content = status(self.shown, progress, ended)
         if not new:
             return
-        for title, chart in self._charts.items():
+        for title, chart in self.charts.items():
             iterations, values = self.history.curve(title)
             if len(iterations) > 1:
                 chart.data = (iterations, values)
         if levels := self.history.levels():
-            self._levels.content = level_table(levels)
+            self.levels.content = level_table(levels)
 
 
 def side_by_side(base: np.ndarray, followed: int) -> np.ndarray:

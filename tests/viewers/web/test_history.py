@@ -53,8 +53,8 @@ def test_a_long_run_has_a_curve_of_few_points(tmp_path: Path) -> None:
 
 
 def test_levels_are_the_newest(tmp_path: Path) -> None:
-    rows = [f"{i},{shape},{level},{robots},0.5" for i, shape, level, robots in (
-        (10, "stairs_up", 0, 8), (10, "stairs_up", 1, 0), (20, "stairs_up", 0, 3), (20, "stairs_up", 1, 5))]  # fmt: skip
+    cells = ((10, 0, 8), (10, 1, 0), (20, 0, 3), (20, 1, 5))
+    rows = [f"{i},stairs_up,{level},{robots},0.5" for i, level, robots in cells]
     (tmp_path / "curriculum.csv").write_text("\n".join(["iteration,shape,level,robots,success", *rows, ""]))
     history = History(tmp_path, 20)
     history.read()
