@@ -96,9 +96,10 @@ class Live:
             step_dt=env.step_dt,
             port=port,
         )
+        self.url = f"http://{HOST}:{port}/"
         self.process, self._pipe = _start(shown)
         taken = f" ({cfg.port} is taken)" if port != cfg.port else ""
-        print(f"viewer     http://{HOST}:{port}{taken}", flush=True)
+        print(f"viewer     {self.url}{taken}", flush=True)
 
     def step(self, step: int) -> None:
         """See `Watcher`."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -12,14 +15,16 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from algorithms import Trainer
+from algorithms import Trainer, checkpoint
 from envs.legged_env import LeggedEnv
 from runs import clips, watching
 from runs.config import RunConfig, default_config, load_config, parse, save_config
 from runs.training import validate
 from runs.watching import ROBOTS, watched
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = 6
 
 
@@ -181,3 +186,77 @@ def test_watching_may_change_on_resume(tmp_path: Path, monkeypatch: pytest.Monke
     cfg = resume_config(tmp_path)
     assert (cfg.viewer, cfg.port, cfg.video_every) == ("web", 9000, 7)
     assert load_config(tmp_path / "config.yaml").viewer == "none"
+
+
+@pytest.mark.slow
+def test_the_command_shows_and_films_and_comes_to_the_same_bits(tmp_path: Path) -> None:
+    """With both processes as they are."""
+    flags = [
+        "--num_envs",
+        "8",
+        "--num_threads",
+        "1",
+        "--agent.eval_envs",
+        "0",
+        "--agent.ppo.num_steps",
+        str(STEPS),
+    ]
+    flags += ["--max_iterations", "40", "--agent.save_interval", "20"]
+    command = [sys.executable, "scripts/train.py", *flags, "--log_dir"]
+    subprocess.run([*command, str(tmp_path / "plain")], cwd=ROOT, check=True, capture_output=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        more = ["--viewer", "web", "--port", port, "--video_every", "40"]
+        done = subprocess.run(
+            [*command, str(tmp_path / "watched"), *more], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+    assert f"({port} is taken)" in done.stdout and "viewer     http://127.0.0.1:" in done.stdout
+    plain, seen = (next(tmp_path.glob(f"{name}/*/*")) for name in ("plain", "watched"))
+    ends = [checkpoint.load(folder / "model_40.pt") for folder in (plain, seen)]
+    for part in ("policy", "average"):
+        for name, value in (ends[0][part] or {}).items():
+            assert torch.equal(value, ends[1][part][name]), name
+    for name, value in ends[0]["env"]["engine"].items():
+        assert torch.equal(value, ends[1]["env"]["engine"][name]), name
+    videos = seen / "videos"
+    assert until(lambda: bool(list(videos.glob("events.out.tfevents.*"))), 300.0), done.stderr
+    assert (videos / "iteration_000040.mp4").stat().st_size > 10_000
+    (image,) = EventAccumulator(str(videos)).Reload().Images("clip")
+    assert image.step == 40 and image.encoded_image_string.startswith(b"GIF8")
+    assert not list(videos.glob(".*")), "nothing is left lying about"
+
+
+@pytest.mark.slow
+def test_the_process_of_the_page_serves_and_ends_with_training(tmp_path: Path) -> None:
+    cfg = configured("anymal_c_rough", viewer="web")
+    trainer = made(cfg)
+    with watched(cfg, trainer, trainer.env, tmp_path):  # type: ignore[arg-type]
+        (live,) = trainer.collector.watchers
+        process, url = live.process, live.url  # type: ignore[attr-defined]
+        assert until(lambda: answers(url), 120.0)
+        process.kill()
+        assert until(lambda: process.poll() is not None)
+        trainer.iterate()
+        trainer.iterate()
+    assert trainer.iteration == 2
+    with watched(cfg, trainer, trainer.env, tmp_path):  # type: ignore[arg-type]
+        live = trainer.collector.watchers[-1]
+        process, url = live.process, live.url  # type: ignore[attr-defined]
+        assert until(lambda: answers(url), 120.0)
+    assert until(lambda: process.poll() == 0, 60.0), "it outlives training"
+
+
+def answers(url: str) -> bool:
+    """Whether a page is served there."""
+    try:
+        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+    except OSError:
+        return False
+
+
+def until(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Wait for something; whether it came."""
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds()

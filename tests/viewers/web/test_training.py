@@ -63,7 +63,7 @@ def test_robots_curves_and_pace_are_shown(page: Page) -> None:
     page.show_robots(5.2)
     assert np.allclose(bodies(page)[0] - first[0], (0.2, 0.0, 0.0), atol=1e-5)
     assert np.allclose(page._world.position[:2], -bodies(page)[0, :2], atol=1e-5), "the camera follows"
-    page.chosen.value = "robot 2"
+    page.chosen.value = "robot 2"  # type: ignore[misc]
     page.show_robots(5.2)
     assert np.allclose(page._world.position[:2], -bodies(page)[1, :2], atol=1e-5)
     for words in (
@@ -79,7 +79,7 @@ def test_robots_curves_and_pace_are_shown(page: Page) -> None:
 
 
 def test_garbage_for_a_robot_is_the_first(page: Page) -> None:
-    page.chosen.value = "nobody"
+    page.chosen.value = "nobody"  # type: ignore[misc]
     assert page.followed == 0
 
 
@@ -143,7 +143,7 @@ def test_nothing_is_asked_while_nobody_looks_and_the_end_is_said(page: Page) -> 
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on the path")
 def test_a_browser_sees_robots_move(page: Page) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
-    page.shadows.value = False
+    page.shadows.value = False  # type: ignore[misc]
     feed = Feed(page)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
