@@ -91,6 +91,7 @@ class Live:
             folder=folder.resolve(),
             max_iterations=cfg.max_iterations,
             model=build_scene(cfg.env.robot, Plane(), visuals=True),
+            height=cfg.env.robot.init_height,
             ground=replace(env.ground),  # without what it remembers, tensors for instance
             robots=_names(env, chosen),
             step_dt=env.step_dt,

@@ -50,6 +50,8 @@ class Shown:
     """Of the whole run."""
     model: mujoco.MjModel
     """A robot, with its visual geoms."""
+    height: float
+    """Of a standing robot's base, m."""
     ground: Ground
     """What the robots stand on."""
     robots: list[str]
@@ -92,9 +94,9 @@ class Page:
         self.robots = Robots(self.server, shown.model, len(shown.robots))
         self.robots.on_click(lambda robot, _: self._choose(robot))
         self._height = 0.0  # of the camera
-        height = float(shown.model.qpos0[2])
+        far = 5.5 * shown.height
         self.server.initial_camera.fov = 0.75
-        self.server.initial_camera.position = (4.1 * height, 3.1 * height, 2.8 * height)
+        self.server.initial_camera.position = (0.74 * far, 0.56 * far, 0.5 * far)
         self.server.initial_camera.look_at = (0.0, 0.0, 0.0)
         self._build(self.server.gui)
         self.show_figures()
@@ -285,6 +287,6 @@ def _chart(gui: viser.GuiApi, title: str) -> Any:
         axes=({**axis, "size": 22}, {**axis, "size": 42}),
         legend={"show": False},
         cursor={"show": False},
-        height=125,
+        height=100,
         padding=(6, 12, 0, 0),
     )

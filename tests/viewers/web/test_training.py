@@ -37,7 +37,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     (tmp_path / "progress.csv").write_text(HEAD + rows)
     model = build_scene(get_task("anymal_c_flat").recipe("").env().robot, Plane(), visuals=True)
     port = free_port("127.0.0.1", 18180)
-    made = Page(Shown("task <b>", tmp_path, 10, model, Plane(), ["robot 1", "robot 2"], 0.02, port))
+    made = Page(Shown("task <b>", tmp_path, 10, model, 0.6, Plane(), ["robot 1", "robot 2"], 0.02, port))
     yield made
     made.server.stop()
 
