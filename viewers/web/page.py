@@ -73,6 +73,7 @@ class Page:
             self.scan = gui.add_checkbox("height scan", False)
             self.forces = gui.add_checkbox("contact forces", False)
             self.plots = gui.add_checkbox("plots", True)
+            self.shadows = gui.add_checkbox("shadows", True, hint="off for computers without a graphics card")
         with gui.add_folder("Link", expand_by_default=False):
             self._link = gui.add_text("restores this", "", disabled=True)
 

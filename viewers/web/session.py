@@ -21,7 +21,7 @@ from viewers.web.overlays import Overlays
 from viewers.web.page import DIRECTIONS, Inbox, Page
 from viewers.web.plots import Plots
 from viewers.web.scene import Robots, draw_ground, set_stage
-from viewers.web.server import Guard, open_server
+from viewers.web.server import Guard, free_port, open_server
 from viewers.web.settings import Settings, changed, from_link, to_link
 from viewers.web.simulation import Policy, Simulation
 
@@ -65,6 +65,7 @@ class Session:
         Raises:
             ValueError: settings that cannot be had, or no server there.
         """
+        free_port(host, port)  # refuses before long work
         self.settings = settings
         self.inbox: Inbox = SimpleQueue()
         self._policies, self._how = policies, (device, num_threads, seed)
@@ -79,7 +80,7 @@ class Session:
         self._plots_of: tuple[Any, ...] = ()
         self._tab: Any = None
         self._paused, self._steps_asked, self._due = False, 0, 0.0
-        self._stopped = False
+        self._stopped, self._shadows = False, True
         self._paces: deque[tuple[float, float, int]] = deque(maxlen=5)
         self._frames, self._focus = 0, np.zeros(3)
         self._draw_at = self._plots_at = self._state_at = 0.0
@@ -251,7 +252,7 @@ class Session:
                 self._plots_of = (kind, Plots(server, list(robot.feet), simulation.env.joint_names))
             self._panel.dock_left()
             self._panel.set_width(330)
-            far = 5.5 * robot.init_height
+            far = 7.0 * robot.init_height
             server.initial_camera.fov = 0.75
             server.initial_camera.position = (0.74 * far, 0.56 * far, 0.5 * far)
             server.initial_camera.look_at = (0.0, 0.0, 0.0)
@@ -311,6 +312,9 @@ class Session:
             show = bool(page.arrows.value), bool(page.scan.value), bool(page.forces.value)
             self._overlays.draw(chosen, base, measured, *show)
         self._frames += 1
+        if self._shadows != page.shadows.value:
+            self._shadows = bool(page.shadows.value)
+            self.server.scene.configure_default_lights(enabled=True, cast_shadow=self._shadows)
         if now - self._plots_at > _PLOTS_EVERY:
             self._plots_at = now
             self._panel.visible = bool(page.plots.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,19 +20,19 @@ SEEN: list[torch.Tensor] = []
 """What the policies observed last."""
 
 
-def standing(env: LeggedEnv) -> Player:
-    """Holds the nominal stance."""
+def bowing(env: LeggedEnv) -> Player:
+    """Bends and stretches all legs, once a second."""
 
     def act(obs: torch.Tensor) -> torch.Tensor:
         SEEN[:] = [obs.clone()]
-        return torch.zeros(len(obs), env.num_actions)
+        return torch.full((len(obs), env.num_actions), 0.3 * math.sin(0.12 * float(env.episode_length[0])))
 
     return Player(act, lambda obs: obs.sum(1))
 
 
 def policy(task: str) -> Callable[[], Policy]:
     """A policy for a task."""
-    return lambda: Policy(get_task(task).recipe("").env(), standing)
+    return lambda: Policy(get_task(task).recipe("").env(), bowing)
 
 
 def broken() -> Policy:
@@ -41,7 +42,7 @@ def broken() -> Policy:
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """Two standing robots on a plane, nothing runs yet."""
+    """Two bowing robots on a plane, nothing runs yet."""
     policies = {"one": policy("anymal_c_flat"), "other": policy("go2_flat"), "broken": broken}
     made = Session(Settings("one", robots=2), policies, port=18080)
     yield made

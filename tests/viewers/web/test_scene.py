@@ -40,7 +40,7 @@ def test_geoms_reach_as_far_as_mujocos() -> None:
     for robot in ROBOTS.values():
         model = build_scene(robot, Plane(), visuals=True)
         for geom in np.flatnonzero(model.geom_bodyid):
-            surface = geom_surface(model, geom)
+            surface = geom_surface(model, int(geom))
             assert surface is not None and surface.normals is not None
             turn = np.zeros(9)
             mujoco.mju_quat2Mat(turn, model.geom_quat[geom])

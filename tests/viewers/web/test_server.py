@@ -12,6 +12,7 @@ import pytest
 import viser
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.sync.connection import Connection
 
 from tests.viewers.web.conftest import until
 from viewers.web.controls import CONTROLS_PATH
@@ -49,16 +50,16 @@ CAMERA = {
 }
 
 
-def say(client: ClientConnection, **message: Any) -> None:
+def say(client: Connection, **message: Any) -> None:
     """Send a message as viser's page does."""
     client.send(msgspec.msgpack.encode(message))
 
 
 def test_listens_on_loopback_only(session: Session) -> None:
     assert session.server.get_host() == "127.0.0.1" and session.url.startswith("http://127.0.0.1:")
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    addresses = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in addresses - {"127.0.0.1"}:
-        if not str(address).startswith("127."):
+        if not address.startswith("127."):
             with pytest.raises(OSError), socket.create_connection((address, session.server.get_port()), 1.0):
                 pass
 
@@ -115,8 +116,8 @@ def test_garbage_and_twenty_clients_do_not_stop_it(running: Session) -> None:
         ),
         msgspec.msgpack.encode(CAMERA | {"position": [1.0]}),
     ]
-    for client, message in zip(clients, garbage * 3, strict=False):
-        client.send(message)
+    for stranger, message in zip(clients, garbage * 3, strict=False):
+        stranger.send(message)
     clients[0].send("text")
     with page(session, path=CONTROLS_PATH) as script:
         script.send("not json")

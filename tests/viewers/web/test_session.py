@@ -62,7 +62,7 @@ def test_friction_and_payload_reach_the_engine(session: Session) -> None:
 def test_push_moves_the_chosen_robot_where_it_should(session: Session) -> None:
     in_page(session, everyone=False, robot=1)
     before = session.simulation.env.engine.base_lin_vel.clone()
-    session.page.direction.value = "from the left"
+    session.page.direction.value = "from the left"  # type: ignore[misc]
     session.inbox.put(("press", "push"))
     session.hear()
     gained = session.simulation.env.engine.base_lin_vel - before
@@ -76,7 +76,7 @@ def test_pause_step_and_slow_motion(session: Session) -> None:
     simulation = session.simulation
     session._advance(0.1)
     assert round(simulation.time, 6) == 0.1
-    session.page.speed.value = 0.1
+    session.page.speed.value = 0.1  # type: ignore[misc]
     session._advance(0.1)
     session._advance(0.1)
     assert round(simulation.time, 6) == 0.12
