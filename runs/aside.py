@@ -37,5 +37,5 @@ def start_aside(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,
-        start_new_session=True,
+        process_group=0,  # no session of its own: Linux would weigh the two sessions, not the processes in them
     )
