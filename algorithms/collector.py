@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,16 @@ from algorithms.networks import ActorCritic
 from algorithms.ppo import log_prob
 from algorithms.rollout import RolloutBuffer
 from native.launch import fused
+
+
+class Watcher(Protocol):
+    """Somebody who looks on and changes nothing: with and without, training comes to the same bits."""
+
+    def step(self, step: int) -> None:
+        """After each step of a rollout: may queue work for the device, in a CUDA graph; must not wait for it."""
+
+    def look(self, iteration: int) -> None:
+        """After each iteration, while the device is at rest: may read what it likes, in little time."""
 
 
 class Collector:
@@ -51,6 +63,8 @@ class Collector:
         """Their lengths, [N]."""
         self.finished = torch.zeros(3, device=device)
         """Of the episodes that ended in the last rollout: sum of returns, sum of lengths, number."""
+        self.watchers: list[Watcher] = []
+        """Who looks on; to be there before the first iteration."""
         self._noise = torch.zeros(env.num_envs, env.num_actions, device=device)
 
     def compile(self, backend: str) -> None:
@@ -82,6 +96,8 @@ class Collector:
                 hidden = self._record(
                     row, rewards, terminated, truncated, info["final_obs"]["critic"], hidden
                 )
+                for watcher in self.watchers:
+                    watcher.step(step)
                 names, log = list(info["log"]), info["log"]
                 log_sums.append(log.stacked if hasattr(log, "stacked") else torch.stack(list(log.values())))
         self.actor_hidden.copy_(hidden)

@@ -181,6 +181,8 @@ class Trainer:
         numbers["Perf/train_time"] = self.train_time
         numbers["Perf/samples"] = float(samples * self.iteration)
         self._guard(numbers)
+        for watcher in self.collector.watchers:
+            watcher.look(self.iteration)
         return numbers
 
     @torch.no_grad()

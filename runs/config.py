@@ -88,6 +88,12 @@ class RunConfig:
     """wandb: project; empty for the environment variable WANDB_PROJECT, or else `trot`."""
     notes: str = ""
     """What this run is about, in your words."""
+    viewer: Literal["none", "web"] = "none"
+    """web: a page in the browser shows eight of the robots while they train, and the learning curve."""
+    port: int = 8080
+    """viewer web: the page's port on this machine, or the next free one."""
+    video_every: int = 0
+    """Iterations from one short film of the policy to the next, in the run's videos/ and TensorBoard; 0: none."""
     headless: bool = True
     """Accepted for habit: training never opens a window."""
     sim_device: str = ""

@@ -38,18 +38,8 @@ def asked_to_resume() -> ResumeFlags:
     return flags
 
 
-APPLIED = {
-    "max_iterations",
-    "device",
-    "engine",
-    "num_threads",
-    "check",
-    "graphs",
-    "compile",
-    "until_solved",
-    "logger",
-    "notes",
-}
+APPLIED = {"max_iterations", "device", "engine", "num_threads", "check", "graphs", "compile", "until_solved"}
+APPLIED |= {"logger", "notes", "viewer", "port", "video_every"}
 """Flags that may change a run that goes on."""
 ACCEPTED = {f.name for f in fields(ResumeFlags)} | {"headless", "sim_device", "rl_device"}
 """Flags that are no part of a run."""

@@ -29,6 +29,7 @@ from runs.machine import Crowd
 from runs.progress import CurriculumLog, ProgressLog
 from runs.tracking import Events, check_logger
 from runs.verdict import IN_A_ROW, Goal, check_until_solved, print_verdict
+from runs.watching import check_watching
 
 SELECTION = 10_000
 """Added to the seed of evaluations in training."""
@@ -60,6 +61,7 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
     check_names(cfg)
     check_logger(cfg)
     check_until_solved(cfg)
+    check_watching(cfg)
     cfg.env.validate()
     cfg.agent.validate()
     robots, each = cfg.num_envs // processes, " of each process" if processes > 1 else ""

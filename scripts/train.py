@@ -46,6 +46,7 @@ from runs.training import (
     validate,
     wants_compiling,
 )
+from runs.watching import watched
 
 
 def main() -> int:
@@ -120,7 +121,8 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     remember(folder)
     with ranks.together():
         events = begin_log(cfg, folder, device, trainer.iteration) if ranks.first else None
-    return train(trainer, env, folder, cfg, events)
+    with watched(cfg, trainer, env, folder):
+        return train(trainer, env, folder, cfg, events)
 
 
 if __name__ == "__main__":
