@@ -20,7 +20,8 @@ from physics import choose_device
 from runs.command import check_output, command, set_threads
 from runs.config import parse_flags
 from runs.export import export_run
-from runs.folders import RunFlags, load_policy, open_flags
+from runs.folders import load_policy, open_flags
+from runs.web import WebFlags, play_in_browser
 from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
 from viewers.recording import Recording, record
@@ -30,7 +31,7 @@ from viewers.video import film
 
 
 @dataclass
-class Flags(RunFlags):
+class Flags(WebFlags):
     """Play a policy back: video, plots and exported policy go into the run folder."""
 
     num_envs: int = 9
@@ -70,6 +71,9 @@ def main() -> int:
     flags = parse_flags(Flags())
     validate(flags)
     threads = set_threads(flags.num_threads)
+    if flags.viewer:
+        sizes = flags.num_envs, flags.seconds, flags.command, flags.shape, flags.difficulty
+        return play_in_browser(flags, *sizes, flags.seed, threads)
     run = open_flags(flags)
     check_output(run.output / "videos.tmp")
     device, why = "cpu", "enough for a few robots"

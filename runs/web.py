@@ -1,0 +1,112 @@
+"""Trained policies in the browser: what `--viewer web` of scripts/play.py does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from algorithms import Actor, checkpoint
+from algorithms.trainer import BEST
+from envs.legged_env import LeggedEnv
+from physics import choose_device
+from robots.config import nearest
+from runs.folders import POLICIES, Run, RunFlags, is_shipped, load_policy, open_flags, open_run, shipped
+from viewers.web.settings import MOST_ROBOTS, PLANE, TERRAINS, Settings
+from viewers.web.simulation import Player, Policy
+
+
+@dataclass
+class WebFlags(RunFlags):
+    """Flags of the viewer in the browser."""
+
+    viewer: str = ""
+    """web: no files, but a page in the browser in which the robots walk, are driven and pushed."""
+    port: int = 8080
+    """Port of the page, or the next free one."""
+    host: str = "127.0.0.1"
+    """Address that the page is served on; 0.0.0.0 lets everybody on the network see and steer it."""
+
+
+def play_in_browser(
+    flags: WebFlags,
+    num_envs: int,
+    seconds: float,
+    command: tuple[float, float, float] | None,
+    shape: str,
+    difficulty: float | None,
+    seed: int,
+    num_threads: int,
+) -> int:
+    """Serve the page until Ctrl-C, or for some seconds; returns the exit status."""
+    from viewers.web.session import Session  # only this command needs a web server
+
+    if flags.viewer != "web":
+        raise ValueError(f"--viewer must be web, not {flags.viewer!r}.{nearest(flags.viewer, ['web'])}")
+    if not 1 <= num_envs <= MOST_ROBOTS:
+        raise ValueError(f"--viewer web shows 1 to {MOST_ROBOTS} robots, not --num_envs {num_envs}")
+    if shape and shape not in TERRAINS:
+        near = nearest(shape, list(TERRAINS))
+        raise ValueError(f"unknown terrain shape {shape!r}; choose from {', '.join(TERRAINS)}.{near}")
+    if difficulty is not None and not 0.0 <= difficulty <= 1.0:
+        raise ValueError(f"--difficulty must lie in 0 to 1, not {difficulty:g}")
+    run = open_flags(flags)
+    device = "cpu" if flags.device == "auto" else choose_device(flags.device, robot=run.cfg.env.robot)[0]
+    on_map = run.cfg.env.terrain.type != "plane" or shape or difficulty is not None
+    policies, first = choices(run)
+    vx, vy, yaw = command or (0.0, 0.0, 0.0)
+    settings = Settings(
+        first,
+        (shape or "stairs_up") if on_map else PLANE,
+        0.5 if difficulty is None else difficulty,
+        num_envs,
+        vx=vx,
+        vy=vy,
+        yaw=yaw,
+    )
+    session = Session(settings, policies, flags.host, flags.port, device, num_threads, seed)
+    if session.server.get_port() != flags.port:
+        print(f"port {flags.port} is taken; the page has the next free one")
+    if flags.host not in ("127.0.0.1", "localhost", "::1"):
+        print(f"warning: whoever reaches {flags.host} can see and steer this")
+    print(f"policy {first}")
+    print(f"page   {session.url} (Ctrl-C ends it)", flush=True)
+    try:
+        session.run(seconds)
+    finally:
+        session.close()
+    return 0
+
+
+def choices(run: Run) -> tuple[dict[str, Callable[[], Policy]], str]:
+    """Policies that to choose from: the run's checkpoints and all that are shipped; and the name of the run's own."""
+    found: dict[str, Callable[[], Policy]] = {}
+    first = run.folder.name
+    if is_shipped(run.folder) and run.checkpoint_path.name == BEST:
+        found[first] = partial(opened, run)
+    else:
+        best = run.folder / BEST
+        paths = {f"{first} {i}": partial(_open, run.folder, i) for i in checkpoint.available(run.folder)}
+        if best.is_file():
+            found[f"{first} best"] = partial(_open, run.folder, -1)
+        found |= dict(reversed(paths.items()))
+        first = f"{first} {'best' if run.checkpoint_path.name == BEST else run.content['iteration']}"
+        found[first] = partial(opened, run)
+    for name in shipped():
+        found.setdefault(name, partial(_open, POLICIES / name, -1))
+    return found, first
+
+
+def _open(folder: Path, iteration: int) -> Policy:
+    return opened(open_run(load_run=str(folder), iteration=iteration))
+
+
+def opened(run: Run) -> Policy:
+    """A run as the page's simulation takes it."""
+
+    def load(env: LeggedEnv) -> Player:
+        policy = load_policy(run, env).to(env.device)
+        return Player(Actor(policy), None if policy.recurrent else policy.value)
+
+    return Policy(run.cfg.env, load)

@@ -1,0 +1,78 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.viewers.web.conftest import until
+from viewers.web.session import Session
+
+pytest.importorskip("playwright")
+from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402 # isort: skip
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on the path"),
+]
+SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+PATIENCE = 90.0
+"""Software draws the page, perhaps once a second, s."""
+SCENE = {"x": 0, "y": 200, "width": 400, "height": 400, "scale": 1}
+"""Part of the page without panels."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a screen."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def opened(running: Session, browser: Browser) -> Iterator[Page]:
+    """The page of a running session, small and without shadows, since software draws it."""
+    for costly in (running.page.shadows, running.page.plots):
+        costly.value = False  # type: ignore[misc]
+    page = browser.new_page(viewport={"width": 800, "height": 600})
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto(f"{running.url}?vx=0.2", wait_until="commit")
+    assert until(lambda: running.settings.vx == 0.2, PATIENCE), "the link was not taken over"
+    assert until(lambda: bool(running.server.get_clients()), PATIENCE)
+    yield page
+    page.close()
+
+
+def picture(page: Page) -> bytes:
+    """The page as it is now, without waiting for it to come to rest, which it does not."""
+    shot = page.context.new_cdp_session(page).send("Page.captureScreenshot", {"clip": SCENE})
+    return base64.b64decode(shot["data"])
+
+
+def test_page_shows_moving_robots_and_is_steered(running: Session, opened: Page) -> None:
+    session, page = running, opened
+    page.get_by_text("one on plane").first.wait_for()
+    page.keyboard.down("KeyW")
+    assert until(lambda: session.settings.vx == 1.0, PATIENCE), "a key does not change the command"
+    page.keyboard.up("KeyW")
+    assert until(lambda: session.settings.vx == 0.0, PATIENCE)
+    before = picture(page)
+    time.sleep(1.0)
+    assert picture(page) != before, "robots do not move in the picture"
+    number = page.get_by_label("turn rad/s").or_(page.locator("input[type=text]")).nth(2)
+    number.fill("0.5")
+    number.press("Enter")
+    assert until(lambda: 0.5 in session.settings.command, PATIENCE), "a slider does not change the command"
+    old = session.simulation.env.ground
+    page.locator("input[value=plane]").click()
+    page.get_by_role("option", name="waves").click()
+    assert until(lambda: session.simulation.env.ground is not old, PATIENCE), "a picker changes no ground"
+    page.get_by_text("one on waves 0.5").first.wait_for()
+    assert until(lambda: "terrain=waves" in page.url, PATIENCE), "the address is no link"
