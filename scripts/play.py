@@ -22,12 +22,10 @@ from runs.config import parse_flags
 from runs.export import export_run
 from runs.folders import load_policy, open_flags
 from runs.web import WebFlags, play_in_browser
-from viewers.offscreen import NoOpenGLError
+from viewers.anyhow import film_anyhow
 from viewers.plots import plot_recording
-from viewers.recording import Recording, record
+from viewers.recording import record
 from viewers.script import DEFAULT_SCRIPT, TERRAIN_SCRIPT, Script, read_script, sample_script
-from viewers.stick import film_sticks
-from viewers.video import film
 
 
 @dataclass
@@ -98,7 +96,7 @@ def main() -> int:
     if flags.video:
         path = run.output / "videos" / f"{name}.mp4"
         start = time.perf_counter()
-        draw_video(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
+        film_anyhow(recording, path, (flags.width, flags.height), min(flags.fps, 1.0 / env.step_dt))
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
     if flags.plots:
         path = run.output / "plots" / f"{name}.png"
@@ -133,15 +131,6 @@ def command_script(flags: Flags, default: Script) -> Script:
     if flags.command:
         return ((sum(part[0] for part in default), *flags.command),)
     return read_script(Path(flags.script)) if flags.script else default
-
-
-def draw_video(recording: Recording, path: Path, size: tuple[int, int], fps: float) -> None:
-    """Film with MuJoCo, or as stick figures on a machine without OpenGL."""
-    try:
-        film(recording, path, size, fps)
-    except NoOpenGLError as error:
-        print(f"warning: {error}, so the video shows stick figures", file=sys.stderr, flush=True)
-        film_sticks(recording, path, size, fps)
 
 
 if __name__ == "__main__":

@@ -245,7 +245,9 @@ class Window:
             tail = base + (0.0, 0.0, up * height)
             tip = tail + 1.3 * height * np.array([cos * vx - sin * vy, sin * vx + cos * vy, 0.0])
             geom, arrow = scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_ARROW
-            mujoco.mjv_initGeom(geom, arrow, np.zeros(3), np.zeros(3), np.eye(3).ravel(), np.float32(colour))
+            mujoco.mjv_initGeom(
+                geom, arrow, np.zeros(3), np.zeros(3), np.eye(3).ravel(), np.array(colour, np.float32)
+            )
             mujoco.mjv_connector(geom, arrow, 0.03 * height, tail, tip)
             scene.ngeom += 1
 

@@ -5,10 +5,12 @@ Nothing here knows `deploy/`: the command hands its robots over.
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ import numpy as np
 from physics.scene import build_scene
 from robots.config import RobotConfig
 from terrains.ground import Ground, HeightField, Plane
+from viewers import native
+from viewers.anyhow import film_anyhow
 from viewers.recording import CONTACT_FORCE, Recording
 from viewers.shown import Looked, Measured, blend, spread
-from viewers.web.settings import Settings
+from viewers.web.serving import serve
+from viewers.web.settings import PLANE, Settings
 
 MOST_ROBOTS = 16
 """They are computed one after another."""
+SIZE = (1280, 720)
+"""Of a video, pixels."""
 _THRESHOLD = 0.75
 """Slope from which boxes have walls, where an older export does not say."""
 
@@ -57,19 +64,28 @@ def ground_of(course: Any, facts: dict[str, Any]) -> Ground:
     return HeightField.centred(field.heights, field.cell, threshold)
 
 
+Build = Callable[[str, float, int, int], tuple[Any, Path]]
+"""Shape of terrain (empty for what it began with), its difficulty, number of robots and seed -> a
+`deploy.steered.Steered` and its MJCF; ValueError if it cannot be had."""
+
+
 @dataclass
 class SecondPolicy:
     """An exported policy, not yet in a simulation."""
 
-    build: Callable[[Settings, int], tuple[Any, Path, str]]
-    """Settings and a seed -> a `deploy.steered.Steered`, its MJCF, and its ground in words; ValueError if it cannot
-    be had."""
+    build: Build
+    """What makes its robots."""
+    plane: str
+    """What the place is called where no shape is chosen."""
 
     def simulate(self, settings: Settings, device: str, num_threads: int, seed: int) -> SecondSimulation:
         """Robots that walk by it, on the CPU, one after another."""
         if settings.robots > MOST_ROBOTS:
             raise ValueError(f"the second simulator shows 1 to {MOST_ROBOTS} robots, not {settings.robots}")
-        return SecondSimulation(*self.build(settings, seed), settings)
+        shape = "" if settings.terrain == PLANE else settings.terrain
+        walkers, mjcf = self.build(shape, settings.difficulty, settings.robots, seed)
+        place = f"{shape} {settings.difficulty:g}" if shape else self.plane
+        return SecondSimulation(walkers, mjcf, place, settings)
 
 
 class SecondSimulation:
@@ -178,9 +194,9 @@ class SecondSimulation:
 class Notes:
     """What a video needs of an episode, taken down after each of its steps."""
 
-    def __init__(self, facts: dict[str, Any], mjcf: Path, ground: Ground):
+    def __init__(self, facts: dict[str, Any], mjcf: Path, course: Any):
         """Nothing yet; arguments as above."""
-        self._facts, self._robot, self._ground = facts, robot_config(facts, mjcf), ground
+        self._facts, self._robot, self._ground = facts, robot_config(facts, mjcf), ground_of(course, facts)
         self._steps: list[dict[str, np.ndarray]] = []
 
     def __call__(self, robot: Any) -> None:
@@ -229,3 +245,28 @@ class Notes:
             fell=np.zeros((len(command), 1), dtype=bool),  # the episode ends with a fall
             **{name: value[:, None] for name, value in stacked.items()},
         )
+
+
+def film_notes(notes: Notes, path: Path) -> None:
+    """Write the video of an episode."""
+    recording = notes.recording()
+    film_anyhow(recording, path, SIZE, min(25.0, 1.0 / recording.step_dt))
+
+
+def show_second(flags: argparse.Namespace, builds: Mapping[str, Build], first: str) -> None:
+    """Show robots in the browser or in MuJoCo's window, as `flags.viewer` says, until Ctrl-C or for some seconds.
+
+    Args:
+        flags: of the command, see `deploy.flags`.
+        builds: policies that can be chosen.
+        first: the one to begin with.
+    """
+    plane = flags.heights.name if flags.heights else PLANE
+    policies = {name: partial(SecondPolicy, build, plane) for name, build in builds.items()}
+    settings = Settings(first, flags.terrain or PLANE, flags.difficulty or 0.0, 1)
+    if flags.viewer == "native":
+        native.check_display()
+        native.show(policies[first]().simulate(settings, "cpu", 1, flags.seed), seconds=flags.seconds)
+        return
+    host, port = flags.host or "127.0.0.1", flags.port or 8080
+    serve(settings, policies, host, port, flags.seconds, seed=flags.seed)

@@ -51,8 +51,10 @@ class Shown(Protocol):
     """Names of its joints."""
     step_dt: float
     """Duration of a policy step, s."""
-    time: float
-    """Simulated, s."""
+
+    @property
+    def time(self) -> float:
+        """Simulated, s."""
 
     def scene(self) -> mujoco.MjModel:
         """The robot on its ground, with lights and sky, for MuJoCo to draw; `qpos` fits it."""
