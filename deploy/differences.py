@@ -43,6 +43,15 @@ def differences(facts: dict[str, Any], model: mujoco.MjModel, mjcf: Path) -> lis
     return [*_names(facts, model), *_of_bodies(facts["assumed"], model), *_of_joints(facts, model, mjcf)]
 
 
+def compare(facts: dict[str, Any], model: mujoco.MjModel, mjcf: Path) -> list[str]:
+    """What to print about another model than the policy's own; arguments as above."""
+    if "assumed" not in facts:
+        return [
+            "policy.json says nothing of the model that was trained on; export the policy again to compare"
+        ]
+    return table(differences(facts, model, mjcf))
+
+
 def _names(facts: dict[str, Any], model: mujoco.MjModel) -> Iterable[Difference]:
     trained, bodies = facts["joint_names"], [body["name"] for body in facts["assumed"]["bodies"]]
     hinges = [

@@ -23,6 +23,8 @@ DISTANCE = 4.0  # m from the start, beyond which it is crossed
 SPREAD = 0.25  # m, half width of the starts
 
 Record = TypeVar("Record", "Episodes", "Walks")
+Watch = Callable[[Robot], None]
+"""Looks at a robot after each of its steps, a fall's too."""
 
 
 @dataclass
@@ -54,6 +56,7 @@ def drive(
     added: Added,
     commands: np.ndarray,
     seeds: list[list[int]],
+    watch: Watch | None = None,
 ) -> Episodes:
     """Run one episode for each row of commands [E, segments, 3], its start and joints drawn from its seed."""
     facts, act = load_policy(folder)
@@ -71,6 +74,8 @@ def drive(
             for step, command in enumerate(by_step[i]):
                 robot.command = command
                 fell[i], energy, distance = robot.step(act(robot.observe()))
+                if watch:
+                    watch(robot)
                 if fell[i]:
                     break
                 velocity = robot.rotation.T @ robot.base_lin_vel
@@ -106,6 +111,7 @@ def walk(
     added: Added,
     starts: np.ndarray,
     seeds: list[list[int]],
+    watch: Watch | None = None,
 ) -> Walks:
     """The success test of Rudin et al. 2021 (section 4.2), one robot for each of `starts`.
 
@@ -121,6 +127,7 @@ def walk(
         added: to the joints.
         starts: world frame, z of the ground, m, [E, 3].
         seeds: of each robot's start and joints.
+        watch: looks at the robot after each step.
     """
     facts, act = load_policy(folder)
     robot = Robot(facts, mjcf, course.field, contact_time, added)
@@ -138,6 +145,8 @@ def walk(
                 off = math.remainder(heading - robot.yaw, 2.0 * math.pi)
                 robot.command = np.array([SPEED, 0.0, np.clip(gain * off, -1.0, 1.0)])
                 walks.fell[i], energy, distance = robot.step(act(robot.observe()))
+                if watch:
+                    watch(robot)
                 if walks.fell[i]:
                     break
                 velocity = robot.rotation.T @ robot.base_lin_vel
@@ -184,6 +193,24 @@ def walk_all(
     """All walks, spread over processes; robots are dealt out to the course's starts."""
     starts = course.starts[np.arange(robots) % len(course.starts)]
     return _spread(partial(walk, folder, mjcf, course, contact_time, seconds, added), starts, seed, processes)
+
+
+def watch_first(
+    folder: Path,
+    mjcf: Path,
+    course: Course | None,
+    contact_time: float,
+    seconds: float,
+    seed: int,
+    added: Added,
+    watch: Watch,
+) -> bool:
+    """Run the first of the episodes that `drive_all`, or on a course `walk_all`, runs; whether the robot fell."""
+    if course is None:
+        commands = sample_commands(1, seconds, seed)
+        return bool(drive(folder, mjcf, seconds, added, commands, [[seed, 0]], watch).fell[0])
+    starts = course.starts[:1]
+    return bool(walk(folder, mjcf, course, contact_time, seconds, added, starts, [[seed, 0]], watch).fell[0])
 
 
 def _spread(

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from deploy.added import UNITS, Added, as_range
 from deploy.figures import SETTLING
 
+VIEWERS = ("web", "native")
+
 
 class Parser(argparse.ArgumentParser):
     """Turns a usage error into a `ValueError` of one sentence."""
@@ -62,19 +64,31 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
             metavar="X",
             help=f"added to every driven joint's own, {unit}; of LOW HIGH each episode draws one",
         )
-    parser.add_argument("--episodes", type=int, default=64, help="robots driven, one at a time (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of an episode, s (%(default)s)")
+    parser.add_argument("--episodes", type=int, help="robots driven, one at a time (64)")
+    parser.add_argument("--seconds", type=float, help="length of an episode, s (20); of a viewer (for ever)")
     parser.add_argument("--seed", type=int, default=1, help="seed of all that is random (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="film the first episode as well")
+    parser.add_argument(
+        "--viewer",
+        choices=VIEWERS,
+        help="measure nothing, but steer a robot: in a page in the browser, or in MuJoCo's own window",
+    )
+    parser.add_argument("--port", type=int, help="of the page, or the next free one (8080)")
+    parser.add_argument(
+        "--host", help="address of the page (127.0.0.1); 0.0.0.0 lets the network see and steer"
+    )
     flags, unknown = parser.parse_known_args(argv)
     if unknown:
         raise ValueError(f"unknown flag {unknown[0]}.{parser.nearest(unknown[0]) or ' See --help'}")
+    _check_viewer(flags)
     for name, low in (("episodes", 1), ("threads", 1), ("seed", 0)):
         if getattr(flags, name) < low:
             raise ValueError(f"--{name} must be at least {low}, not {getattr(flags, name)}")
-    if not 2.0 * SETTLING <= flags.seconds < math.inf:
-        raise ValueError(f"--seconds must be at least {2.0 * SETTLING:g}, not {flags.seconds:g}")
+    if not (0.0 if flags.viewer else 2.0 * SETTLING) <= flags.seconds < math.inf:
+        least = "0 or more" if flags.viewer else f"at least {2.0 * SETTLING:g}"
+        raise ValueError(f"--seconds must be {least}, not {flags.seconds:g}")
     flags.added = Added(**{name: as_range(name, getattr(flags, name)) for name in UNITS})
     if flags.terrain and flags.heights:
         raise ValueError("--terrain and --heights both say what the ground is; give one of them")
@@ -90,15 +104,38 @@ def parse(argv: list[str] | None, description: str | None) -> argparse.Namespace
         flags.difficulty = 0.5
     if (flags.terrain or flags.heights) and flags.ground is None:
         flags.ground = "heightfield"
-    if flags.json and flags.json.is_dir():
-        raise ValueError(f"--json {flags.json} is a folder; give a file")
-    if flags.json and not flags.json.resolve().parent.is_dir():
-        raise ValueError(f"--json {flags.json}: the folder does not exist")
-    if flags.json and not os.access(
-        flags.json if flags.json.exists() else flags.json.resolve().parent, os.W_OK
-    ):
-        raise ValueError(f"--json {flags.json} cannot be written")
+    _check_file("json", flags.json)
+    _check_file("video", flags.video)
+    if flags.video and (flags.video.suffix != ".mp4" or flags.video.exists()):
+        why = "exists; give a new file" if flags.video.suffix == ".mp4" else "must be an .mp4 file"
+        raise ValueError(f"--video {flags.video} {why}")
     return flags
+
+
+def _check_viewer(flags: argparse.Namespace) -> None:
+    """Refuse what a viewer does not do, and what only a viewer does; fill in lengths."""
+    for name in ("episodes", "json", "video") if flags.viewer else ():
+        if getattr(flags, name) is not None:
+            raise ValueError(f"--viewer measures nothing: leave out --{name}, or --viewer")
+    for name in ("port", "host"):
+        if getattr(flags, name) is not None and flags.viewer != "web":
+            raise ValueError(f"--{name} needs --viewer web")
+    if flags.episodes is None:
+        flags.episodes = 64
+    if flags.seconds is None:
+        flags.seconds = 0.0 if flags.viewer else 20.0
+
+
+def _check_file(flag: str, path: Path | None) -> None:
+    """ValueError for a file that could not be written."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"--{flag} {path} is a folder; give a file")
+    if not path.resolve().parent.is_dir():
+        raise ValueError(f"--{flag} {path}: the folder does not exist")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise ValueError(f"--{flag} {path} cannot be written")
 
 
 def contact_time(flags: argparse.Namespace, facts: dict[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Trained policies in the browser: what `--viewer web` of scripts/play.py does."""
+"""Trained policies in the browser or in MuJoCo's window: what `--viewer` of scripts/play.py does."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from envs.legged_env import LeggedEnv
 from physics import choose_device
 from robots.config import nearest
 from runs.folders import POLICIES, Run, RunFlags, is_shipped, load_policy, open_flags, open_run, shipped
+from viewers import native
 from viewers.web.settings import MOST_ROBOTS, PLANE, TERRAINS, Settings
 from viewers.web.simulation import Player, Policy
+
+VIEWERS = ("web", "native")
 
 
 @dataclass
 class WebFlags(RunFlags):
-    """Flags of the viewer in the browser."""
+    """Flags of the viewers."""
 
     viewer: str = ""
-    """web: no files, but a page in the browser in which the robots walk, are driven and pushed."""
+    """No files, but robots that walk, are driven and pushed: web for a page in the browser, native for a window."""
     port: int = 8080
     """Port of the page, or the next free one."""
     host: str = "127.0.0.1"
@@ -39,13 +42,14 @@ def play_in_browser(
     seed: int,
     num_threads: int,
 ) -> int:
-    """Serve the page until Ctrl-C, or for some seconds; returns the exit status."""
-    from viewers.web.session import Session  # only this command needs a web server
-
-    if flags.viewer != "web":
-        raise ValueError(f"--viewer must be web, not {flags.viewer!r}.{nearest(flags.viewer, ['web'])}")
+    """Show robots in the browser or a window until Ctrl-C, or for some seconds; returns the exit status."""
+    if flags.viewer not in VIEWERS:
+        near = nearest(flags.viewer, list(VIEWERS))
+        raise ValueError(f"--viewer must be {' or '.join(VIEWERS)}, not {flags.viewer!r}.{near}")
+    if flags.viewer == "native":
+        native.check_display()
     if not 1 <= num_envs <= MOST_ROBOTS:
-        raise ValueError(f"--viewer web shows 1 to {MOST_ROBOTS} robots, not --num_envs {num_envs}")
+        raise ValueError(f"--viewer shows 1 to {MOST_ROBOTS} robots, not --num_envs {num_envs}")
     if shape and shape not in TERRAINS:
         near = nearest(shape, list(TERRAINS))
         raise ValueError(f"unknown terrain shape {shape!r}; choose from {', '.join(TERRAINS)}.{near}")
@@ -65,17 +69,14 @@ def play_in_browser(
         vy=vy,
         yaw=yaw,
     )
-    session = Session(settings, policies, flags.host, flags.port, device, num_threads, seed)
-    if session.server.get_port() != flags.port:
-        print(f"port {flags.port} is taken; the page has the next free one")
-    if flags.host not in ("127.0.0.1", "localhost", "::1"):
-        print(f"warning: whoever reaches {flags.host} can see and steer this")
-    print(f"policy {first}")
-    print(f"page   {session.url} (Ctrl-C ends it)", flush=True)
-    try:
-        session.run(seconds)
-    finally:
-        session.close()
+    if flags.viewer == "native":
+        native.show(
+            policies[first]().simulate(settings, device, num_threads, seed), settings.command, seconds
+        )
+        return 0
+    from viewers.web.serving import serve  # only this command needs a web server
+
+    serve(settings, policies, flags.host, flags.port, seconds, device, num_threads, seed)
     return 0
 
 

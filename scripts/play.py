@@ -19,13 +19,10 @@ from runs.flags import parse_flags
 from runs.folders import open_flags
 from runs.playback import FEW, PictureFlags, Place, Player, check_pictures, clips_of
 from runs.web import WebFlags, play_in_browser
-from viewers.filming import Shot, film_clips
+from viewers.anyhow import film_anyhow
 from viewers.gif import gif_of
-from viewers.offscreen import NoOpenGLError
 from viewers.plots import plot_recording
-from viewers.recording import Recording
 from viewers.script import DEFAULT_SCRIPT, TERRAIN_SCRIPT, Script, read_script, sample_script
-from viewers.stick import film_sticks
 
 
 @dataclass
@@ -96,7 +93,7 @@ def main() -> int:
         start = time.perf_counter()
         clips, ending = clips_of(flags, run, player, env, recording)
         path = run.output / "videos" / f"{name}{ending}.mp4"
-        draw_video(clips, recording, path, flags)
+        film_anyhow(clips, recording, path, *flags.video_format())
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
         if flags.gif:
             print(f"gif    {gif_of(path)}", flush=True)
@@ -127,17 +124,6 @@ def command_script(flags: Flags, default: Script) -> Script:
     if flags.command:
         return ((sum(part[0] for part in default), *flags.command),)
     return read_script(Path(flags.script)) if flags.script else default
-
-
-def draw_video(clips: list[list[Shot]], recording: Recording, path: Path, flags: Flags) -> None:
-    """Film with OpenGL, or the recording alone as stick figures on a machine without it."""
-    size, fps, scale = flags.video_format()
-    fps = min(fps, 1.0 / recording.step_dt)
-    try:
-        film_clips(clips, path, size, fps, scale)
-    except NoOpenGLError as error:
-        print(f"warning: {error}, so the video shows stick figures", file=sys.stderr, flush=True)
-        film_sticks(recording, path, size, fps)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import viser
 
+from viewers.shown import Measured, Shown
 from viewers.web.scene import WORLD
-from viewers.web.simulation import Measured, Simulation
 
 GREEN, BLUE, ORANGE, VIOLET = (26, 158, 80), (36, 88, 214), (240, 140, 20), (150, 80, 210)
 _FORCE = 1.2
@@ -76,11 +76,11 @@ class Arrow:
 class Overlays:
     """All of them; they are made anew with each simulation."""
 
-    def __init__(self, server: viser.ViserServer, simulation: Simulation):
+    def __init__(self, server: viser.ViserServer, simulation: Shown):
         """Prepare, instead of those drawn before."""
         server.scene.remove_by_name(f"{WORLD}/overlays")
         self._simulation = simulation
-        self._height = height = simulation.env.cfg.robot.init_height
+        self._height = height = simulation.height
         self._command = Arrow(server, "command", GREEN, height)
         self._velocity = Arrow(server, "velocity", BLUE, height)
         self._points = server.scene.add_point_cloud(
@@ -100,8 +100,7 @@ class Overlays:
             head_length=0.1 * height,
             visible=False,
         )
-        engine = simulation.env.engine
-        self._weight = float(engine.total_mass.mean() * engine.nominal["gravity"].norm())
+        self._weight = simulation.weight
 
     def draw(
         self, robot: int, base: np.ndarray, measured: Measured, arrows: bool, scan: bool, forces: bool
@@ -120,9 +119,9 @@ class Overlays:
         above = base + (0.0, 0.0, 0.75 * self._height)
         self._velocity.draw(above, heading, measured.velocity, arrows)
         self._command.draw(above + (0.0, 0.0, 0.16 * self._height), heading, measured.command, arrows)
-        _show(self._points, scan)
-        if scan:
-            points = self._simulation.scan_points(robot) + (0.0, 0.0, 0.01)
+        points = self._simulation.scan_points(robot) + (0.0, 0.0, 0.01) if scan else np.zeros((0, 3))
+        _show(self._points, bool(len(points)))
+        if len(points):
             self._points.points = points.astype(np.float32)
         ends = np.zeros((0, 2, 3))
         if forces:

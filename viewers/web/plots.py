@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import viser
 
-from viewers.web.simulation import Measured
+from viewers.shown import Measured
 
 SECONDS = 6.0
 """How far back they reach, simulated s."""

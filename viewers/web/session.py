@@ -14,18 +14,17 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
-import torch
 import viser
 
+from viewers.shown import Opened, Shown
 from viewers.web.overlays import Overlays
 from viewers.web.page import DIRECTIONS, Inbox, Page
 from viewers.web.plots import Plots
 from viewers.web.scene import Robots, draw_ground, set_stage
 from viewers.web.server import Guard, free_port, open_server
 from viewers.web.settings import Settings, changed, from_link, to_link
-from viewers.web.simulation import Policy, Simulation
 
-Policies = Mapping[str, Callable[[], Policy]]
+Policies = Mapping[str, Callable[[], Opened]]
 """Name -> opens it. Pages choose from these names and no others; opening raises ValueError with one sentence."""
 FRAME = 1.0 / 40.0
 """Time between pictures, s."""
@@ -166,11 +165,10 @@ class Session:
 
     def _command(self) -> None:
         """Give the command to those whom it is for."""
-        command = torch.tensor(self.settings.command, device=self.simulation.commands.device)
         if self.settings.everyone:
-            self.simulation.commands[:] = command
-        elif self.settings.robot < len(self.simulation.commands):
-            self.simulation.commands[self.settings.robot] = command
+            self.simulation.command(self.settings.command)
+        elif self.settings.robot < self._built.robots:
+            self.simulation.command(self.settings.command, self.settings.robot)
 
     def _steer(self, axes: Any) -> None:
         if not (isinstance(axes, list) and len(axes) == 3 and all(isinstance(x, int | float) for x in axes)):
@@ -211,8 +209,8 @@ class Session:
 
     # ------------------------------------------------------------------ new robots, new ground
 
-    def _simulate(self, settings: Settings) -> Simulation:
-        return Simulation(settings, self._policies[settings.policy](), *self._how)
+    def _simulate(self, settings: Settings) -> Shown:
+        return self._policies[settings.policy]().simulate(settings, *self._how)
 
     def _rebuild(self) -> None:
         wanted, built = self.settings, self._built
@@ -227,49 +225,41 @@ class Session:
             self._show()
             return
         old, self.simulation, self._built = self.simulation, simulation, wanted
-        self._draw_new(ground=old.env.ground is not simulation.env.ground)
+        self._draw_new(ground=old.ground is not simulation.ground)
         self._show()
 
     def _draw_new(self, ground: bool) -> None:
         server, simulation = self.server, self.simulation
-        robot = simulation.env.cfg.robot
         with server.atomic():
             if ground:
-                draw_ground(server, simulation.env.ground)
+                draw_ground(server, simulation.ground)
             self._robots = Robots(server, simulation.model, self._built.robots)
             self._overlays = Overlays(server, simulation)
             self._robots.pose(*simulation.poses(1.0))
         self._robots.on_click(self._clicked)
         self._robots.on_click(self._pushed, modifier="shift")
         self._due, self._paused = 0.0, False
-        self._command_all()
-        kind = (robot.name, len(robot.feet), simulation.env.joint_names)
+        simulation.command(self.settings.command)
+        kind = (simulation.robot_name, len(simulation.feet), simulation.joint_names)
         if not self._plots_of or self._plots_of[0] != kind:
             if self._tab is not None:
                 self._tab.remove()
             self._tab = self._panel.add_tab("Plots")
             with self._tab:
-                self._plots_of = (kind, Plots(server, list(robot.feet), simulation.env.joint_names))
+                self._plots_of = (kind, Plots(server, list(simulation.feet), simulation.joint_names))
             self._panel.dock_left()
             self._panel.set_width(330)
-            far = 7.0 * robot.init_height
+            far = 7.0 * simulation.height
             server.initial_camera.fov = 0.75
             server.initial_camera.position = (0.74 * far, 0.56 * far, 0.5 * far)
             server.initial_camera.look_at = (0.0, 0.0, 0.0)
         else:
             self._plots_of[1].forget()
 
-    def _command_all(self) -> None:
-        self.simulation.commands[:] = torch.tensor(
-            self.settings.command, device=self.simulation.commands.device
-        )
-
     def _show(self) -> None:
         self.page.show(self.settings, self._link())
         self.guard.tell({"link": to_link(self.settings)})
-        built = self._built
-        where = "plane" if built.terrain == "plane" else f"{built.terrain} {built.difficulty:g}"
-        self.page.say(title=html.escape(f"{built.policy} on {where}"))
+        self.page.say(title=html.escape(f"{self._built.policy} on {self.simulation.place}"))
 
     def _link(self) -> str:
         return f"{self.url}?{to_link(self.settings)}"
@@ -282,7 +272,7 @@ class Session:
 
     def _advance(self, elapsed: float) -> None:
         """Simulate what a time (s) asks for, as far as this machine gets."""
-        step_dt, begun = self.simulation.env.step_dt, time.monotonic()
+        step_dt, begun = self.simulation.step_dt, time.monotonic()
         if not self._paused:
             speed = min(max(float(self.page.speed.value), 0.05), 1.0)
             self._due += min(elapsed, _MOST_CATCHING_UP) * speed
@@ -300,7 +290,7 @@ class Session:
 
     def _draw(self, now: float) -> None:
         page, chosen = self.page, self._chosen
-        positions, quats = self.simulation.poses(min(1.0, self._due / self.simulation.env.step_dt))
+        positions, quats = self.simulation.poses(min(1.0, self._due / self.simulation.step_dt))
         base = positions[chosen, 1]
         with self.server.atomic():
             self._robots.pose(positions, quats)

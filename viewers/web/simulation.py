@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from physics.scene import build_scene
 from terrains.ground import HeightField, Plane
 from terrains.scan import HeightScan
 from viewers.recording import CONTACT_FORCE
+from viewers.shown import Looked, Measured, blend, spread
 from viewers.web.scene import body_poses
 from viewers.web.settings import PLANE, Settings
 
@@ -45,23 +47,9 @@ class Policy:
     load: Callable[[LeggedEnv], Player]
     """Load it for an environment; ValueError if it does not fit."""
 
-
-@dataclass
-class Measured:
-    """What one robot does at one moment; A joints, F feet."""
-
-    time: float
-    """Simulated, s."""
-    command: np.ndarray
-    """vx, vy (m/s), yaw rate (rad/s), [3]."""
-    velocity: np.ndarray
-    """The same as measured, [3]."""
-    contact: np.ndarray
-    """Which feet are down, bool, [F]."""
-    effort: np.ndarray
-    """Torque per its limit, -1 to 1, [A]."""
-    value: float
-    """What the critic expects of the future; NaN without one."""
+    def simulate(self, settings: Settings, device: str, num_threads: int, seed: int) -> Simulation:
+        """See `Simulation`."""
+        return Simulation(settings, self, device, num_threads, seed)
 
 
 class Simulation:
@@ -89,20 +77,22 @@ class Simulation:
             cfg.terrain.difficulty = settings.difficulty
         self.env = env = LeggedEnv(cfg, settings.robots, "auto", device, num_threads, seed)
         self.model = build_scene(cfg.robot, Plane(), visuals=True)
+        self.ground, self.joint_names, self.step_dt = env.ground, env.joint_names, env.step_dt
+        self.robot_name, self.feet, self.height = cfg.robot.name, cfg.robot.feet, cfg.robot.init_height
+        self.place = PLANE if settings.terrain == PLANE else f"{settings.terrain} {settings.difficulty:g}"
+        self.weight = float(env.engine.total_mass.mean() * env.engine.nominal["gravity"].norm())
         self._player = policy.load(env)
         self._seed = seed
         self._scan = HeightScan(cfg.scan, env.ground, env.device, num_threads)
         self.commands = torch.zeros(settings.robots, 3, device=env.device)
         """vx, vy (m/s) and yaw rate (rad/s) of each robot, [N, 3]."""
-        self.offsets = np.zeros((settings.robots, 3))
+        flat = not isinstance(env.ground, HeightField)
+        self.offsets = (1.0 if flat else 0.0) * spread(settings.robots, self.height)
         """What is added to positions where every robot has a world of its own, m, [N, 3]."""
-        if not isinstance(env.ground, HeightField):
-            columns, index = math.ceil(math.sqrt(settings.robots)), np.arange(settings.robots)
-            self.offsets[:, 0], self.offsets[:, 1] = -(index // columns), -(index % columns)
-            self.offsets *= 2.6 * cfg.robot.init_height
         self.time = 0.0
         self._values = torch.full((settings.robots,), math.nan, device=env.device)
-        self._before = self._now = (np.zeros(0), np.zeros(0))
+        self._before: Looked
+        self._now: Looked
         self.set_body(settings)
         self.reset()
 
@@ -150,20 +140,32 @@ class Simulation:
         forget = getattr(self._player.act, "reset", lambda mask=None: None)
         forget(mask)
 
-    def _look(self) -> tuple[np.ndarray, np.ndarray]:
+    def _look(self) -> Looked:
         engine = self.env.engine
         base_pos, base_quat, joint_pos = (
             tensor.cpu().double().numpy() for tensor in (engine.base_pos, engine.base_quat, engine.joint_pos)
         )
-        return body_poses(self.model, base_pos + self.offsets, base_quat, joint_pos)
+        base_pos = base_pos + self.offsets
+        bodies = body_poses(self.model, base_pos, base_quat, joint_pos)
+        return *bodies, np.concatenate((base_pos, base_quat, joint_pos), axis=1)
+
+    def scene(self) -> mujoco.MjModel:
+        """See `Shown`."""
+        return build_scene(self.env.cfg.robot, self.ground, visuals=True)
 
     def poses(self, share: float) -> tuple[np.ndarray, np.ndarray]:
         """Bodies between the last two steps, `share` of the way from one to the other, as `body_poses` has them."""
-        (p0, q0), (p1, q1) = self._before, self._now
-        sign = np.where((q0 * q1).sum(-1, keepdims=True) < 0.0, -1.0, 1.0)  # the short way round
-        quats = (1.0 - share) * q0 + share * sign * q1
-        quats /= np.linalg.norm(quats, axis=-1, keepdims=True)
-        return (1.0 - share) * p0 + share * p1, quats
+        return blend(self._before, self._now, share)[:2]
+
+    def qpos(self, share: float) -> np.ndarray:
+        """The same as MuJoCo's positions, [N, nq]."""
+        return blend(self._before, self._now, share)[2]
+
+    def command(self, command: tuple[float, float, float], robot: int | None = None) -> None:
+        """Give a command (vx, vy in m/s, yaw rate in rad/s) to one robot, or to all."""
+        self.commands[slice(None) if robot is None else robot] = torch.tensor(
+            command, device=self.commands.device
+        )
 
     @torch.no_grad()
     def push(self, robots: list[int], velocity: tuple[float, float]) -> None:

@@ -14,7 +14,7 @@ from envs.legged_env import LeggedEnv
 from envs.tasks import get_task
 from viewers.web.session import Session
 from viewers.web.settings import Settings
-from viewers.web.simulation import Player, Policy
+from viewers.web.simulation import Player, Policy, Simulation
 
 SEEN: list[torch.Tensor] = []
 """What the policies observed last."""
@@ -57,6 +57,12 @@ def running(session: Session) -> Iterator[Session]:
     yield session
     session.stop()
     thread.join(10.0)
+
+
+def env_of(session: Session) -> LeggedEnv:
+    """The environment behind a session."""
+    assert isinstance(session.simulation, Simulation)
+    return session.simulation.env
 
 
 def until(holds: Callable[[], bool], seconds: float = 20.0) -> bool:

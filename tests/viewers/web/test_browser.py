@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.viewers.web.conftest import until
+from tests.viewers.web.conftest import env_of, until
 from viewers.web.session import Session
 
 pytest.importorskip("playwright")
@@ -70,9 +70,9 @@ def test_page_shows_moving_robots_and_is_steered(running: Session, opened: Page)
     number.fill("0.5")
     number.press("Enter")
     assert until(lambda: 0.5 in session.settings.command, PATIENCE), "a slider does not change the command"
-    old = session.simulation.env.ground
+    old = env_of(session).ground
     page.get_by_role("combobox", name="terrain").click()
     page.get_by_role("option", name="waves").click()
-    assert until(lambda: session.simulation.env.ground is not old, PATIENCE), "a picker changes no ground"
+    assert until(lambda: env_of(session).ground is not old, PATIENCE), "a picker changes no ground"
     page.get_by_text("one on waves 0.5").first.wait_for()
     assert until(lambda: "terrain=waves" in page.url, PATIENCE), "the address is no link"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from terrains.ground import HeightField, Plane
-from tests.viewers.web.conftest import SEEN
+from tests.viewers.web.conftest import SEEN, env_of
 from viewers.web.session import PATIENCE, Session
 
 
@@ -22,11 +22,11 @@ def in_page(session: Session, **values: Any) -> None:
 
 
 def test_command_reaches_the_policys_observation(session: Session) -> None:
-    layout = session.simulation.env.obs_layout
+    layout = env_of(session).obs_layout
     start = sum(list(layout.values())[: list(layout).index("command")])
     in_page(session, vx=0.5)
     session.simulation.step()
-    scale = session.simulation.env.obs_scale[start]
+    scale = env_of(session).obs_scale[start]
     assert torch.allclose(SEEN[0][:, start], 0.5 * scale)
     in_page(session, everyone=False, robot=1, vx=-0.5)
     session.simulation.step()
@@ -34,9 +34,9 @@ def test_command_reaches_the_policys_observation(session: Session) -> None:
 
 
 def test_pickers_change_ground_policy_and_number(session: Session) -> None:
-    assert isinstance(session.simulation.env.ground, Plane)
+    assert isinstance(env_of(session).ground, Plane)
     in_page(session, terrain="stairs_up", difficulty=1.0, robots=3, policy="other")
-    env = session.simulation.env
+    env = env_of(session)
     assert isinstance(env.ground, HeightField) and env.num_envs == 3
     assert env.cfg.robot.name == "go2"
     assert session.page.values["terrain"].value == "stairs_up"
@@ -51,21 +51,21 @@ def test_a_policy_that_cannot_be_opened_changes_nothing(session: Session) -> Non
 
 
 def test_friction_and_payload_reach_the_engine(session: Session) -> None:
-    nominal = session.simulation.env.engine.nominal["base_mass"].item()
+    nominal = env_of(session).engine.nominal["base_mass"].item()
     in_page(session, friction=0.3, payload=5.0)
     session.simulation.reset()
-    env = session.simulation.env
+    env = env_of(session)
     assert torch.allclose(env.engine.base_mass, torch.tensor(nominal + 5.0))
     assert torch.allclose(env.randomised["friction"], torch.tensor(0.3))
 
 
 def test_push_moves_the_chosen_robot_where_it_should(session: Session) -> None:
     in_page(session, everyone=False, robot=1)
-    before = session.simulation.env.engine.base_lin_vel.clone()
+    before = env_of(session).engine.base_lin_vel.clone()
     session.page.direction.value = "from the left"  # type: ignore[misc]
     session.inbox.put(("press", "push"))
     session.hear()
-    gained = session.simulation.env.engine.base_lin_vel - before
+    gained = env_of(session).engine.base_lin_vel - before
     heading = session.simulation.heading(1)
     assert torch.allclose(gained[0], torch.zeros(3))
     expected = torch.tensor([np.sin(heading), -np.cos(heading), 0.0]).float()
