@@ -269,5 +269,5 @@ def show_second(flags: argparse.Namespace, builds: Mapping[str, Build], first: s
         native.check_display()
         native.show(policies[first]().simulate(settings, "cpu", 1, flags.seed), seconds=flags.seconds)
         return
-    host, port = flags.host or "127.0.0.1", flags.port or 8080
+    host, port = flags.host or "127.0.0.1", 8080 if flags.port is None else flags.port
     serve(settings, policies, host, port, flags.seconds, seed=flags.seed)

@@ -22,6 +22,7 @@ def test_sources_that_are_not_python_are_packaged() -> None:
         for folder in folders
         for path in (ROOT / folder).rglob("*")
         if path.suffix in (".cpp", ".h", ".xml", ".pt", ".onnx")
+        or path.parent.name == "templates"
         or (folder == "policies" and path.name in ("config.yaml", "figures.json", "policy.json"))
     }
     assert read == packaged and any(path.name == "scan.cpp" for path in read)

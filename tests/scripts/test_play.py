@@ -95,7 +95,7 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
         return made(cfg, *args, **kwargs)
 
     monkeypatch.setattr(playback, "LeggedEnv", make)
-    monkeypatch.setattr(play, "draw_video", lambda clips, recording, path, *args: videos.append(path.name))
+    monkeypatch.setattr(play, "film_anyhow", lambda clips, recording, path, *args: videos.append(path.name))
     monkeypatch.setattr(play, "plot_recording", lambda recording, path, *args: plots.append(path.name))
     videos: list[str] = []
     plots: list[str] = []
@@ -168,7 +168,7 @@ def label_words(shot: Shot, step: int) -> str:
 def clips(monkeypatch: pytest.MonkeyPatch) -> list[list[Shot]]:
     """What would have been filmed."""
     seen: list[list[Shot]] = []
-    monkeypatch.setattr(play, "draw_video", lambda clips, *args: seen.extend(clips))
+    monkeypatch.setattr(play, "film_anyhow", lambda clips, *args: seen.extend(clips))
     return seen
 
 

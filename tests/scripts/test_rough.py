@@ -138,7 +138,10 @@ def test_the_success_test_leaves_figures_and_a_picture(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--shapes", "stairs"], "no success test for terrain 'stairs'.*Did you mean stairs_up"),
+        (
+            ["--policy", "anymal_c_rough", "--shapes", "stairs"],
+            "no success test for terrain 'stairs'.*Did you mean stairs_up",
+        ),
         (["--robots", "0"], "--robots must be at least 1"),
     ],
 )
