@@ -25,7 +25,7 @@ train: setup ## train a robot, measure it and film it: the quick start
 	@$(PY) scripts/quickstart.py $(ARGS)
 
 test: setup ## run the tests, the slow ones left out
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n auto --dist loadfile
 
 test-slow: setup ## run the slow tests
 	@$(PY) -m pytest -q -m slow
