@@ -194,10 +194,10 @@ def train(
     max_iterations, told = cfg.max_iterations, False
     targets = get_task(cfg.task).targets
     pace = pace_of(cfg, trainer.train_time, trainer.graphs.on)
-    start = trainer.iteration
-    own_log = ProgressLog(folder, max_iterations, start, pace, events) if ranks.first else nullcontext()
+    first = trainer.iteration
+    own_log = ProgressLog(folder, max_iterations, first, pace, events) if ranks.first else nullcontext()
     with own_log as log:
-        crowd, first = Crowd(torch.get_num_threads()), trainer.iteration
+        crowd = Crowd(torch.get_num_threads())
 
         def report(iteration: int, numbers: dict[str, float]) -> None:
             nonlocal told

@@ -69,7 +69,8 @@ def open_context(width: int, height: int) -> Any:
     """
     # mujoco.Renderer fixes its OpenGL when mujoco is imported, too early to choose one that works
     name = find_backend()
-    os.environ.setdefault("PYOPENGL_PLATFORM", name) if name in ("egl", "osmesa") else None
+    if name in ("egl", "osmesa"):
+        os.environ.setdefault("PYOPENGL_PLATFORM", name)
     context = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
     context.make_current()
     return context
