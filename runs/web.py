@@ -81,7 +81,7 @@ def play_in_browser(
 
 
 def choices(run: Run) -> tuple[dict[str, Callable[[], Policy]], str]:
-    """Policies that to choose from: the run's checkpoints and all that are shipped; and the name of the run's own."""
+    """Policies to choose from: the run's checkpoints and all that are shipped; and the name of the run's own."""
     found: dict[str, Callable[[], Policy]] = {}
     first = run.folder.name
     if is_shipped(run.folder) and run.checkpoint_path.name == BEST:

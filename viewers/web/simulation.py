@@ -131,10 +131,9 @@ class Simulation:
         done = terminated | truncated
         self._forget(done)
         self._before, self._now = self._now, self._look()
+        over = done.cpu().numpy()
         for before, now in zip(self._before, self._now, strict=True):
-            before[done.cpu().numpy()] = now[
-                done.cpu().numpy()
-            ]  # nobody flies from where it fell to its new start
+            before[over] = now[over]  # nobody flies from where it fell to its new start
 
     def _forget(self, mask: Tensor | None) -> None:
         forget = getattr(self._player.act, "reset", lambda mask=None: None)
