@@ -143,12 +143,9 @@ class Player:
         elif self.place.whole:
             made = make_terrain(cfg.terrain)
             assert made is not None
-            terrain, levels, columns = pair_starts(made, self.num_envs, cfg.robot.init_height)
+            terrain = pair_starts(made, self.num_envs, cfg.robot.init_height)
             cfg.init.base_position = 0.1
-            cfg.curriculum.strategy = "fixed"  # robots stay on the tiles that they are given
         env = LeggedEnv(cfg, self.num_envs, engine, self.device, self.threads, self.seed, terrain=terrain)
-        if self.place.whole and env.course:
-            env.course.assign(*(torch.from_numpy(i).to(env.device) for i in (levels, columns)))
         return env, record(env, Actor(load_policy(run, env)), commands, self.seed)
 
 
@@ -226,10 +223,8 @@ def _versus(
         engines = [type(made.engine).__name__.removesuffix("Engine").lower() for made in (env, other_env)]
         names = [f"{name} in {engine}" for name, engine in zip(names, engines, strict=True)]
     words = f", {player.place.words}"
-    return [
-        walk(recording, names[0] + words, stage, tile),
-        walk(clip, names[1] + words, stage if same else None, tile),
-    ]
+    left = walk(recording, names[0] + words, stage, tile)
+    return [left, walk(clip, names[1] + words, stage if same else None, tile, like=left)]
 
 
 def _spaced(available: dict[int, Path]) -> dict[int, Path]:

@@ -61,19 +61,30 @@ def smooth_track(recording: Recording, positions: ndarray) -> ndarray:
     return flat.reshape(positions.shape)
 
 
-def go_with(recording: Recording, positions: ndarray, robot: int) -> list[Camera]:
-    """A camera for each step that stays with one robot, from a side on which no ground is before it."""
+def go_with(
+    recording: Recording, positions: ndarray, robot: int, side: Camera | None = None
+) -> list[Camera]:
+    """A camera for each step that stays with one robot.
+
+    Args:
+        recording: what is filmed.
+        positions: of its robots, m, [T, N, 3].
+        robot: the one.
+        side: from where to look; by default from a side on which no ground is before it.
+    """
     height = recording.robot.init_height
     track = smooth(positions[:, robot], 0.5 / recording.step_dt)
     way = track[-1, :2] - track[0, :2]
     ahead = np.degrees(np.arctan2(way[1], way[0])) if np.linalg.norm(way) > height else 0.0
     # a little ahead of the robot, whose neighbours walk behind it
     lookat = track - (0.0, 0.0, 0.2 * height)
+    if side:
+        return [Camera(point, _NEAR * height, side.azimuth, side.elevation) for point in lookat]
     seen = track[:: max(1, len(track) // 20)]
     best = (-1.0, Camera(lookat[0], _NEAR * height))
     for tilt in _TILTS:
-        for side in _SIDES:
-            camera = Camera(lookat[0], _NEAR * height, ahead + side, tilt)
+        for azimuth in _SIDES:
+            camera = Camera(lookat[0], _NEAR * height, ahead + azimuth, tilt)
             share = _in_sight(recording.ground, seen, camera, height)
             if share > best[0] + 0.02:
                 best = share, camera

@@ -41,6 +41,8 @@ class Shot:
     """Step -> words in the lower left corner."""
     arrows: list[int] | None = None
     """Robots with arrows; None for all."""
+    falls: ndarray | None = None
+    """Step from which on each robot lies where it fell, [N]."""
     title: list[Line] = field(default_factory=list)
     """Words in the upper left corner."""
 
@@ -49,7 +51,12 @@ def draw_shot(canvas: Canvas, stage: Stage, shot: Shot, step: int) -> ndarray:
     """A picture without words, uint8 [height, width, 4], reused by the canvas's next one."""
     recording, camera = shot.recording, shot.cameras[step]
     poses = [
-        Pose(shot.positions[step, i], recording.base_quat[step, i], recording.joint_pos[step, i])
+        Pose(
+            shot.positions[step, i],
+            recording.base_quat[step, i],
+            recording.joint_pos[step, i],
+            shot.falls is not None and bool(step >= shot.falls[i]),
+        )
         for i in range(recording.num_robots)
     ]
     aspect = canvas.size[0] / canvas.size[1]

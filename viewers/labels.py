@@ -15,6 +15,8 @@ from viewers.arrows import COMMAND_COLOUR, VELOCITY_COLOUR
 _INK = (28, 34, 42)
 _PAPER = (255, 255, 255)
 _OPACITY = 0.72
+_SMALLEST = 9
+"""Height of letters, pixels; what is too wide even then is cut off."""
 _COLOURS = {
     "told": tuple(round(200 * c) for c in COMMAND_COLOUR),
     "walked": tuple(round(230 * c) for c in VELOCITY_COLOUR),
@@ -29,9 +31,12 @@ Line = list[tuple[str, str]]
 def write_label(picture: ndarray, lines: list[Line], corner: str = "bottom") -> None:
     """Write words into the lower or upper (`top`) left corner of a picture, uint8 [height, width, 3 or 4]."""
     height = picture.shape[0]
-    size = max(9, round(height / 34))
-    pad = round(0.7 * size)
-    patch = _draw(tuple(tuple(line) for line in lines), size, pad)
+    words = tuple(tuple(line) for line in lines)
+    for size in range(max(_SMALLEST, round(height / 34)), _SMALLEST - 1, -1):
+        pad = round(0.7 * size)
+        patch = _draw(words, size, pad)
+        if patch.shape[1] <= picture.shape[1] - 2 * pad:
+            break
     h, w = min(patch.shape[0], height - 2 * pad), min(patch.shape[1], picture.shape[1] - 2 * pad)
     if h < 1 or w < 1:
         return

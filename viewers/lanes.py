@@ -48,11 +48,13 @@ def spread_starts(terrain: Terrain, count: int, height: float) -> Terrain:
     return replace(terrain, origins=starts[None], column_shapes=terrain.column_shapes[:1] * count)
 
 
-def pair_starts(terrain: Terrain, count: int, height: float) -> tuple[Terrain, ndarray, ndarray]:
-    """A map with two starts on each tile, and which of them robots take: those on the tiles nearest to its middle.
+def pair_starts(terrain: Terrain, count: int, height: float) -> Terrain:
+    """The same map with a start for each robot, as if each had a tile of its own: two on each tile around its middle.
 
-    Returns:
-        The map, and level and column of each robot, int [count].
+    Args:
+        terrain: tiles of several levels and shapes.
+        count: robots.
+        height: of a robot's base, m.
     """
     origins = np.repeat(terrain.origins, 2, axis=1)
     origins[:, ::2, 1] -= 1.2 * height
@@ -65,7 +67,8 @@ def pair_starts(terrain: Terrain, count: int, height: float) -> tuple[Terrain, n
     far = np.linalg.norm(origins[..., :2] - place, axis=-1)
     order = np.resize(np.argsort(far, axis=None, kind="stable"), count)
     levels, columns = np.unravel_index(order, far.shape)
-    return replace(terrain, origins=origins, column_shapes=shapes), levels, columns
+    taken = [shapes[i] for i in columns]
+    return replace(terrain, origins=origins[None, levels, columns], column_shapes=taken)
 
 
 def _fits(ground: HeightField, spot: ndarray, middle: float, height: float) -> bool:

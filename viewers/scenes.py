@@ -19,7 +19,13 @@ _FAR = 4.0
 """The tile's end is so far from its middle, m, where nothing else is known."""
 
 
-def walk(recording: Recording, title: str, stage: Stage | None = None, tile_size: float = 2 * _FAR) -> Shot:
+def walk(
+    recording: Recording,
+    title: str,
+    stage: Stage | None = None,
+    tile_size: float = 2 * _FAR,
+    like: Shot | None = None,
+) -> Shot:
     """On a map the camera goes with the robot that shows most; on a plane with all of them.
 
     Args:
@@ -27,6 +33,7 @@ def walk(recording: Recording, title: str, stage: Stage | None = None, tile_size
         title: first line of its words.
         stage: ground and robot, if they are made already.
         tile_size: side of the tile that is crossed, m.
+        like: another walk on the same ground; the camera looks from the same side.
     """
     stage = stage or Stage(recording.robot, recording.ground)
     if not isinstance(recording.ground, HeightField):
@@ -36,8 +43,9 @@ def walk(recording: Recording, title: str, stage: Stage | None = None, tile_size
     robot, falls = star(recording), first_falls(recording)
     shown = lie_where_they_fell(recording)
     result = _result(shown, robot, int(falls[robot]), tile_size)
-    cameras = go_with(shown, shown.base_pos, robot)
-    return Shot(shown, shown.base_pos, cameras, stage, _words(shown, title, [robot], result), [robot])
+    cameras = go_with(shown, shown.base_pos, robot, like.cameras[0] if like else None)
+    words = _words(shown, title, [robot], result)
+    return Shot(shown, shown.base_pos, cameras, stage, words, [robot], falls)
 
 
 def mosaic(recording: Recording, title: str) -> Shot:

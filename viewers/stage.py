@@ -31,6 +31,8 @@ class Pose:
     """Base to world, w x y z, [4]."""
     joints: ndarray
     """rad, [A]."""
+    fallen: bool = False
+    """Drawn in grey."""
 
 
 class Stage:
@@ -75,8 +77,13 @@ class Stage:
             while detail < 2 and used[detail] >= _MOST[detail]:
                 detail += 1
             used[detail] += 1
-            parts.append(self.wardrobe.pose(poses[i].place, poses[i].quat, poses[i].joints, detail))
+            points, normals, colours = self.wardrobe.pose(
+                poses[i].place, poses[i].quat, poses[i].joints, detail
+            )
+            parts.append((points, normals, colours + poses[i].fallen * len(self.wardrobe.palette)))
         points, normals, colours = (np.concatenate(column) for column in zip(*parts, strict=True))
-        palette = np.append(255 * self.wardrobe.palette, np.full((len(self.wardrobe.palette), 1), 255), -1)
+        bright = self.wardrobe.palette
+        grey = 0.45 + 0.25 * bright.mean(1, keepdims=True) + 0.0 * bright
+        palette = np.pad(255 * np.concatenate((bright, grey)), ((0, 0), (0, 1)), constant_values=255)
         paint = np.repeat(palette.astype(np.uint8)[colours], 3, axis=0)
         return Mesh(points.reshape(-1, 3), normals.reshape(-1, 3), paint)

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from robots import ANYMAL_C
-from terrains.grid import single_terrain
-from terrains.ground import HeightField
+from terrains.grid import TerrainConfig, make_terrain, single_terrain
+from terrains.ground import HeightField, Plane
 from tests.viewers.test_video import has_opengl, read
 from viewers import progress
 from viewers.camera_work import go_with, lie_where_they_fell, star
 from viewers.filming import film_clips
 from viewers.ground_mesh import ground_mesh, ground_texture
 from viewers.labels import write_label
-from viewers.lanes import spread_starts
+from viewers.lanes import pair_starts, spread_starts
 from viewers.progress import Progress
-from viewers.recording import Recording
+from viewers.recording import Camera, Recording
 from viewers.scenes import walk
 from viewers.skin import Wardrobe
+from viewers.stage import Pose, Stage
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,25 @@ def test_starts_are_apart_and_on_firm_ground(shape: str) -> None:
     assert starts[:, 2].min() > -2.0
 
 
+def test_a_mosaic_has_two_robots_on_each_tile_around_its_middle() -> None:
+    cfg = TerrainConfig(type="map", levels=4, columns=6, proportions={"stairs_up": 0.5, "stairs_down": 0.5})
+    terrain = make_terrain(cfg)
+    assert terrain is not None
+    paired = pair_starts(terrain, 8, 0.6)
+    assert paired.origins.shape == (1, 8, 3) and set(paired.column_shapes) == {"stairs_up", "stairs_down"}
+    starts = paired.origins[0]
+    middles = terrain.origins.reshape(-1, 3)
+    tiles = np.linalg.norm(starts[:, None, :2] - middles[None, :, :2], axis=-1).argmin(1)
+    assert (np.unique(tiles, return_counts=True)[1] == 2).all()
+    middle = middles[:, :2].mean(0)
+    left_out = np.setdiff1d(np.arange(len(middles)), tiles)
+    assert np.linalg.norm(middles[tiles, :2] - middle, axis=1).max() < (
+        np.linalg.norm(middles[left_out, :2] - middle, axis=1).max()
+    )
+    for start, tile, shape in zip(starts, tiles, paired.column_shapes, strict=True):
+        assert terrain.column_shapes[tile % 6] == shape and start[2] == middles[tile, 2]
+
+
 def test_the_star_walks_furthest_and_who_fell_lies(on_stairs: Recording) -> None:
     assert star(on_stairs) == 1
     everyone = dataclasses.replace(on_stairs, fell=on_stairs.fell | (np.arange(20) == 8)[:, None])
@@ -96,6 +116,15 @@ def test_the_camera_stays_with_one_and_sees_its_neighbours(on_stairs: Recording)
         assert np.linalg.norm(cameras[step].lookat - on_stairs.base_pos[step, 1]) < 0.6
 
 
+def test_shots_of_the_same_ground_look_from_the_same_side(on_stairs: Recording) -> None:
+    left = walk(on_stairs, "left")
+    turned = dataclasses.replace(on_stairs, base_pos=on_stairs.base_pos[:, :, [1, 0, 2]])
+    assert walk(turned, "right").cameras[0].azimuth != left.cameras[0].azimuth
+    right = walk(turned, "right", like=left)
+    assert right.cameras[0].azimuth == left.cameras[0].azimuth
+    assert np.linalg.norm(right.cameras[9].lookat - turned.base_pos[9, 1]) < 0.6
+
+
 def test_words_say_what_came_of_it(on_stairs: Recording) -> None:
     fallen = dataclasses.replace(
         on_stairs, fell=np.ones_like(on_stairs.fell) * (np.arange(20) == 15)[:, None]
@@ -108,6 +137,26 @@ def test_words_say_what_came_of_it(on_stairs: Recording) -> None:
     picture = np.full((120, 160, 3), 200, np.uint8)
     write_label(picture, label(19))
     assert (picture[60:].min(-1) < 120).sum() > 20 and (picture[:30] == 200).all()
+
+
+def test_words_fit_a_narrow_picture() -> None:
+    for width in (250, 640):
+        picture = np.full((360, width, 3), 40, np.uint8)
+        write_label(picture, [[("a title that is long: anymal_c_rough", "bold")]])
+        light = np.flatnonzero((picture > 150).all(-1).any(0))
+        assert light[-1] < width - 5, "its right end is in the picture"
+
+
+def test_who_fell_is_grey() -> None:
+    stage = Stage(ANYMAL_C, Plane())
+    camera = Camera(np.zeros(3), 5.0)
+    one = Pose(np.array([0.0, 0.0, 0.6]), np.array([1.0, 0.0, 0.0, 0.0]), np.zeros(12))
+
+    def colourful(pose: Pose) -> int:
+        paint = stage.robots([pose], camera, (320, 180)).paint[:, :3].astype(int)
+        return int((np.ptp(paint, axis=1) > 60).sum())
+
+    assert colourful(one) > 100 and not colourful(dataclasses.replace(one, fallen=True))
 
 
 def test_skins_are_closed_and_small() -> None:
