@@ -79,6 +79,7 @@ def load(path: Path, tasks: dict[str, Task]) -> Plugin:
         return LOADED[name]
     for old in [plugin for plugin in LOADED.values() if plugin.name.split(".")[0] == name]:
         unload(old, tasks)
+        _forget(name)  # of an installed package its modules alone are plugins
     other = sys.modules.get(name)
     if other or name in sys.stdlib_module_names:
         where = getattr(other, "__file__", None) or "Python's own library"
@@ -97,7 +98,8 @@ def load_installed(tasks: dict[str, Task]) -> None:
     ready, _waiting = [entry for entry in _waiting if entry not in late], late
     for entry in ready:
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an installed package"
-        if any(name.split(".")[0] == entry.module.split(".")[0] for name in LOADED if name != entry.module):
+        named = {plugin.name.split(".")[0] for plugin in LOADED.values() if not plugin.package}
+        if entry.module.split(".")[0] in named:
             continue  # the same package was named by its path
         try:
             found = importlib.util.find_spec(entry.module)

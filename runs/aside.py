@@ -31,7 +31,8 @@ def start_aside(
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     alone = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
-        [sys.executable, "-c", f"import os; os.nice({NICENESS}); {code}", *arguments],
+        # -P: modules of the current folder are not ours, whatever they are called
+        [sys.executable, "-P", "-c", f"import os; os.nice({NICENESS}); {code}", *arguments],
         env=os.environ | alone,
         pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,

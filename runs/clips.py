@@ -50,15 +50,17 @@ PATIENCE = 60.0
 class Clips:
     """Has a clip made after every so many iterations, if the one before is done."""
 
-    def __init__(self, trainer: Trainer, folder: Path, every: int):
+    def __init__(self, trainer: Trainer, folder: Path, every: int, tensorboard: bool = True):
         """Prepare.
 
         Args:
             trainer: whose policy is filmed: the average, if there is one.
             folder: of the run, which has its configuration; clips go to its `videos`.
             every: iterations from one clip to the next.
+            tensorboard: clips go to TensorBoard as well.
         """
         self._trainer, self._folder, self._every = trainer, folder, every
+        self._tensorboard = tensorboard
         self._said: set[str] = set()
         self._iteration = 0  # that the process is making a clip of
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +84,7 @@ class Clips:
         try:
             self._begin(iteration)
         except OSError as error:  # a full disk, no more processes
+            weights_path(self._folder, iteration).unlink(missing_ok=True)
             self._warn(f"no clip of iteration {iteration} ({error}); training goes on")
 
     def _begin(self, iteration: int) -> None:
@@ -90,8 +93,11 @@ class Clips:
         policy = self._trainer.average or self._trainer.policy
         checkpoint.save(path, {"policy": policy.state_dict()})
         self._iteration, self._errors = iteration, tempfile.TemporaryFile()  # noqa: SIM115
-        code = "import sys; from runs.clips import main; main(sys.argv[1], int(sys.argv[2]))"
-        self._process = start_aside(code, (str(self._folder), str(iteration)), errors=self._errors)
+        code = (
+            "import sys; from runs.clips import main; main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == '1')"
+        )
+        arguments = str(self._folder), str(iteration), str(int(self._tensorboard))
+        self._process = start_aside(code, arguments, errors=self._errors)
 
     def _finish(self) -> None:
         """Take leave of the process, which has ended."""
@@ -141,7 +147,7 @@ def weights_path(folder: Path, iteration: int) -> Path:
 # ---------------------------------------------------------------------- in the process
 
 
-def main(folder: str, iteration: int) -> None:
+def main(folder: str, iteration: int, tensorboard: bool) -> None:
     """Make one clip."""
     torch.set_num_threads(1)
     run = Path(folder)
@@ -155,7 +161,7 @@ def main(folder: str, iteration: int) -> None:
     except NoOpenGLError as error:
         print(f"{_NOTE}{error}, so clips show stick figures", file=sys.stderr)
         film_sticks(recording, path, SIZE, FPS)
-    if cfg.logger != "tensorboard":
+    if not tensorboard:
         return
     with tempfile.TemporaryDirectory() as temporary:
         gif = Path(temporary) / "clip.gif"

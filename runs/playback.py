@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from algorithms import Actor, checkpoint
@@ -19,7 +18,7 @@ from evaluation.walking import evaluation_config
 from physics import ENGINES
 from robots.config import nearest
 from runs.folders import POLICIES, Run, RunFlags, load_checkpoint, load_policy, open_run, shipped
-from terrains.grid import Terrain, make_terrain, single_terrain
+from terrains.grid import make_terrain, single_terrain
 from viewers.filming import Shot
 from viewers.lanes import pair_starts, spread_starts
 from viewers.recording import Recording, record
@@ -131,14 +130,13 @@ class Player:
             cfg.init.base_position = 0.0  # the video puts the robots side by side
         return cfg
 
-    def play(
-        self, run: Run, engine: str = "auto", seconds: float = 0.0, terrain: Terrain | None = None
-    ) -> tuple[LeggedEnv, Recording]:
-        """Record a run's policy; on `terrain` if that is given."""
+    def play(self, run: Run, engine: str = "auto", seconds: float = 0.0) -> tuple[LeggedEnv, Recording]:
+        """Record a run's policy."""
         commands = self.commands(seconds or self.seconds)
         cfg = self.config(run, len(commands) * run.cfg.env.step_dt)
+        terrain = None
         if self.place.shape:
-            terrain = terrain or single_terrain(self.place.shape, self.place.difficulty, cfg.terrain)
+            terrain = single_terrain(self.place.shape, self.place.difficulty, cfg.terrain)
             terrain = spread_starts(terrain, self.num_envs, cfg.robot.init_height)
         elif self.place.whole:
             made = make_terrain(cfg.terrain)
@@ -192,7 +190,11 @@ def check_pictures(flags: PictureFlags, run: Run) -> None:
     if flags.timelapse and count < 2:
         raise ValueError(f"--timelapse needs a run with two checkpoints or more; {run.folder} has {count}")
     if flags.versus:
-        rival(flags)
+        mine, other = run.cfg.env.step_dt, rival(flags).cfg.env.step_dt
+        if abs(mine - other) > 1e-9:
+            raise ValueError(
+                f"--versus: both must act equally often, but these do every {mine:g} and {other:g} s"
+            )
 
 
 def rival(flags: PictureFlags) -> Run:

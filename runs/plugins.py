@@ -37,7 +37,8 @@ def of_line(args: Sequence[str]) -> list[str]:
 def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
     """Absolute paths, and those that the environment names, each once."""
     further = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
-    return tuple(dict.fromkeys(os.path.abspath(Path(path).expanduser()) for path in [*paths, *further]))
+    found = (Path(os.path.abspath(Path(path).expanduser())) for path in [*paths, *further])
+    return tuple(dict.fromkeys(str(path.parent if path.name == "__init__.py" else path) for path in found))
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -70,7 +71,12 @@ def load_named(paths: Sequence[str], of_run: Sequence[str] = ()) -> None:
 
 def load_more(paths: Sequence[str], of_run: Sequence[str] = ()) -> tuple[str, ...]:
     """Load what flags and the environment name, see `load_named`; returns the absolute paths."""
-    load_named(found := _absolute(paths), of_run)
+    found = _absolute(paths)
+    for i, path in enumerate(found):
+        for other in found[:i]:
+            if Path(other).stem == Path(path).stem:
+                raise ValueError(f"plugins {other} and {path} have the same name; rename one of them")
+    load_named(found, of_run)
     return found
 
 

@@ -82,7 +82,7 @@ class ProgressLog:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        self._events.close()
+        self._events.close(failed=error is not None)
         self._file.close()
 
     def write(self, iteration: int, numbers: dict[str, float]) -> None:

@@ -20,8 +20,8 @@ class Events(Protocol):
     def write(self, iteration: int, numbers: dict[str, float]) -> None:
         """Take the figures of an iteration, by name; none is NaN."""
 
-    def close(self) -> None:
-        """The training ends."""
+    def close(self, failed: bool = False) -> None:
+        """The training ends, done or `failed`."""
 
 
 class Nowhere:
@@ -30,7 +30,7 @@ class Nowhere:
     def write(self, iteration: int, numbers: dict[str, float]) -> None:
         """See `Events`."""
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         """See `Events`."""
 
 
@@ -46,7 +46,7 @@ class TensorBoard:
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, iteration)
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         """See `Events`."""
         self._writer.close()
 
@@ -89,9 +89,9 @@ class WeightsAndBiases:
         """See `Events`."""
         self._run.log({"iteration": iteration, **numbers})
 
-    def close(self) -> None:
+    def close(self, failed: bool = False) -> None:
         """See `Events`."""
-        self._run.finish()
+        self._run.finish(exit_code=int(failed))
 
 
 def _project(cfg: RunConfig) -> str:

@@ -57,7 +57,7 @@ def watched(cfg: RunConfig, trainer: Trainer, env: LeggedEnv, folder: Path) -> I
     if trainer.ranks.first and cfg.viewer == "web":
         watchers.append(Live(cfg, env, trainer.cfg.ppo.num_steps, folder))
     if trainer.ranks.first and cfg.video_every:
-        watchers.append(Clips(trainer, folder, cfg.video_every))
+        watchers.append(Clips(trainer, folder, cfg.video_every, cfg.logger == "tensorboard"))
     trainer.collector.watchers += watchers
     try:
         yield

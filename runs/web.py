@@ -14,7 +14,7 @@ from physics import choose_device
 from robots.config import nearest
 from runs.folders import POLICIES, Run, RunFlags, is_shipped, load_policy, open_flags, open_run, shipped
 from viewers import native
-from viewers.web.settings import MOST_ROBOTS, PLANE, TERRAINS, Settings
+from viewers.web.settings import MOST_ROBOTS, PLANE, RANGES, Settings, terrains
 from viewers.web.simulation import Player, Policy
 
 VIEWERS = ("web", "native")
@@ -31,6 +31,19 @@ class WebFlags(RunFlags):
     host: str = "127.0.0.1"
     """Address that the page is served on; 0.0.0.0 lets everybody on the network see and steer it."""
 
+    def validate_viewer(self, others: tuple[str, ...]) -> None:
+        """ValueError with one sentence for an unknown viewer, and for `others`, flags of what none does."""
+        if not self.viewer:
+            return
+        if self.viewer not in VIEWERS:
+            near = nearest(self.viewer, list(VIEWERS))
+            raise ValueError(f"--viewer must be {' or '.join(VIEWERS)}, not {self.viewer!r}.{near}")
+        for name in others:
+            if getattr(self, name):
+                raise ValueError(
+                    f"--viewer makes no files and follows no script: leave out --{name}, or --viewer"
+                )
+
 
 def play_in_browser(
     flags: WebFlags,
@@ -43,19 +56,21 @@ def play_in_browser(
     num_threads: int,
 ) -> int:
     """Show robots in the browser or a window until Ctrl-C, or for some seconds; returns the exit status."""
-    if flags.viewer not in VIEWERS:
-        near = nearest(flags.viewer, list(VIEWERS))
-        raise ValueError(f"--viewer must be {' or '.join(VIEWERS)}, not {flags.viewer!r}.{near}")
     if flags.viewer == "native":
         native.check_display()
     if not 1 <= num_envs <= MOST_ROBOTS:
         raise ValueError(f"--viewer shows 1 to {MOST_ROBOTS} robots, not --num_envs {num_envs}")
-    if shape and shape not in TERRAINS:
-        near = nearest(shape, list(TERRAINS))
-        raise ValueError(f"unknown terrain shape {shape!r}; choose from {', '.join(TERRAINS)}.{near}")
+    if flags.viewer == "web":
+        for value, name in zip(command or (), ("vx", "vy", "yaw"), strict=False):
+            low, high = RANGES[name]
+            if not low <= value <= high:
+                raise ValueError(f"--command: the page steers {name} from {low:g} to {high:g}, not {value:g}")
     if difficulty is not None and not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"--difficulty must lie in 0 to 1, not {difficulty:g}")
     run = open_flags(flags)
+    if shape and shape not in terrains():  # those of plugins too, which are loaded now
+        near = nearest(shape, list(terrains()))
+        raise ValueError(f"unknown terrain shape {shape!r}; choose from {', '.join(terrains())}.{near}")
     device = "cpu" if flags.device == "auto" else choose_device(flags.device, robot=run.cfg.env.robot)[0]
     on_map = run.cfg.env.terrain.type != "plane" or shape or difficulty is not None
     policies, first = choices(run)

@@ -111,6 +111,9 @@ def main() -> int:
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
     flags.validate_pictures()
+    flags.validate_viewer(("script", "push", "mosaic", "versus", "versus_engine", "timelapse", "gif"))
+    if flags.mosaic and (flags.shape or flags.difficulty is not None):
+        raise ValueError("--mosaic shows the whole map of the training: leave out --shape and --difficulty")
     if not 0 <= flags.seconds <= 3600:
         raise ValueError(f"--seconds must be between 0 and 3600, not {flags.seconds:g}")
     if flags.command and not np.isfinite(flags.command).all():

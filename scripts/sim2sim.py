@@ -98,8 +98,9 @@ def show(flags: argparse.Namespace, folder: Path, mjcf: Path) -> None:
     def build(folder: Path, mjcf: Path | None, shape: str, difficulty: float, count: int, seed: int) -> Any:
         facts, _ = load_policy(folder)
         here = argparse.Namespace(**vars(flags))
+        here.terrain = shape  # none: a plane, or the ground of --heights
         if shape:
-            here.terrain, here.heights, here.difficulty = shape, None, difficulty
+            here.heights, here.difficulty = None, difficulty
             here.ground = flags.ground or "heightfield"
         course = make_course(here, facts, tiles=1)
         path = mjcf or ROBOTS / facts["mjcf"]

@@ -61,9 +61,7 @@ def smooth_track(recording: Recording, positions: ndarray) -> ndarray:
     return flat.reshape(positions.shape)
 
 
-def go_with(
-    recording: Recording, positions: ndarray, robot: int, side: Camera | None = None
-) -> list[Camera]:
+def go_with(recording: Recording, positions: ndarray, robot: int, side: Camera | None = None) -> list[Camera]:
     """A camera for each step that stays with one robot.
 
     Args:

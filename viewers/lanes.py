@@ -63,8 +63,8 @@ def pair_starts(terrain: Terrain, count: int, height: float) -> Terrain:
     # the middle between two kinds of ground shows more than that of one
     changes = [i for i in range(2, len(shapes), 2) if shapes[i] != shapes[i - 1]] or [len(shapes) // 2]
     column = min(changes, key=lambda i: abs(i - len(shapes) // 2))
-    place = origins[len(origins) // 2, min(column, len(shapes) - 1), :2]
-    far = np.linalg.norm(origins[..., :2] - place, axis=-1)
+    place = terrain.origins[len(origins) // 2, min(column, len(shapes) - 1) // 2, :2]
+    far = np.linalg.norm(terrain.origins[..., :2] - place, axis=-1).repeat(2, axis=1)
     order = np.resize(np.argsort(far, axis=None, kind="stable"), count)
     levels, columns = np.unravel_index(order, far.shape)
     taken = [shapes[i] for i in columns]

@@ -25,6 +25,7 @@ def walk(
     stage: Stage | None = None,
     tile_size: float = 2 * _FAR,
     like: Shot | None = None,
+    middle: np.ndarray | None = None,
 ) -> Shot:
     """On a map the camera goes with the robot that shows most; on a plane with all of them.
 
@@ -34,6 +35,7 @@ def walk(
         stage: ground and robot, if they are made already.
         tile_size: side of the tile that is crossed, m.
         like: another walk on the same ground; the camera looks from the same side.
+        middle: of the tile, x and y, m; by default the middle of the map.
     """
     stage = stage or Stage(recording.robot, recording.ground)
     if not isinstance(recording.ground, HeightField):
@@ -42,7 +44,10 @@ def walk(
         return Shot(recording, positions, follow(recording, positions), stage, words)
     robot, falls = star(recording), first_falls(recording)
     shown = lie_where_they_fell(recording)
-    result = _result(shown, robot, int(falls[robot]), tile_size)
+    if middle is None:
+        size = recording.ground.cell * (np.array(recording.ground.heights.shape) - 1)
+        middle = np.array(recording.ground.origin) + size / 2
+    result = _result(shown, robot, int(falls[robot]), middle, tile_size)
     cameras = go_with(shown, shown.base_pos, robot, like.cameras[0] if like else None)
     words = _words(shown, title, [robot], result)
     return Shot(shown, shown.base_pos, cameras, stage, words, [robot], falls)
@@ -53,7 +58,7 @@ def mosaic(recording: Recording, title: str) -> Shot:
     positions = formation(recording)
     extent = np.ptp(positions[..., :2].reshape(-1, 2), axis=0).max()
     cameras = fly_over(recording, positions, float(max(8.0 * recording.robot.init_height, extent)))
-    fallen = np.cumsum(recording.fell.any(1) * recording.fell.sum(1))
+    fallen = np.maximum.accumulate(recording.fell, axis=0).sum(1)
 
     def words(step: int) -> list[Line]:
         count = recording.num_robots
@@ -108,14 +113,13 @@ def _words(
     return words
 
 
-def _result(recording: Recording, robot: int, fall: int, tile_size: float) -> Callable[[int], Line]:
+def _result(
+    recording: Recording, robot: int, fall: int, middle: np.ndarray, tile_size: float
+) -> Callable[[int], Line]:
     """How far a robot is, and how it ended."""
     way = recording.base_pos[:, robot, :2] - recording.base_pos[0, robot, :2]
     distance = np.linalg.norm(way, axis=1)
-    assert isinstance(recording.ground, HeightField)
-    low = np.array(recording.ground.origin)
-    size = recording.ground.cell * (np.array(recording.ground.heights.shape) - 1)
-    off = np.abs(recording.base_pos[:, robot, :2] - (low + size / 2)).max(1) > tile_size / 2
+    off = np.abs(recording.base_pos[:, robot, :2] - middle).max(1) > tile_size / 2
     inside = ~off
     began = int(inside.argmax()) if inside.any() else recording.num_steps
     left = np.flatnonzero(off[began:])

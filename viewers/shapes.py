@@ -9,6 +9,8 @@ import numpy as np
 from numpy import ndarray
 
 _SHAPE = mujoco.mjtGeom
+_GROUPS = 3
+"""Geoms of groups from this one on are collision shapes."""
 _ROUND = (_SHAPE.mjGEOM_SPHERE, _SHAPE.mjGEOM_CAPSULE, _SHAPE.mjGEOM_CYLINDER, _SHAPE.mjGEOM_ELLIPSOID)
 
 
@@ -27,6 +29,22 @@ class Triangles:
     def moved(self, place: ndarray, turn: ndarray) -> Triangles:
         """Turned by a matrix [3, 3], then moved by a vector [3]."""
         return Triangles(self.points @ turn.T + place, self.normals @ turn.T)
+
+
+def shown_geoms(model: mujoco.MjModel) -> list[int]:
+    """The robot's geoms that are drawn: none that is invisible, and only groups 0 to 2 if there are any there.
+
+    That is what MuJoCo's viewer shows.
+    """
+    seen = [g for g in range(model.ngeom) if model.geom_bodyid[g] and geom_rgba(model, g)[3] > 0.0]
+    return [g for g in seen if model.geom_group[g] < _GROUPS] or seen
+
+
+def geom_rgba(model: mujoco.MjModel, geom: int) -> ndarray:
+    """Red, green, blue and opacity of a geom, 0 to 1, [4]: its own, or its material's if it has none of its own."""
+    own, material = model.geom_rgba[geom], model.geom_matid[geom]
+    plain = np.allclose(own, (0.5, 0.5, 0.5, 1.0))  # MuJoCo's default
+    return np.asarray(model.mat_rgba[material] if material >= 0 and plain else own)
 
 
 def geom_triangles(model: mujoco.MjModel, geom: int, slices: int) -> Triangles | None:

@@ -12,10 +12,8 @@ from numpy import ndarray
 from physics.scene import build_scene
 from robots.config import RobotConfig
 from terrains.ground import Plane
-from viewers.shapes import geom_triangles
+from viewers.shapes import geom_rgba, geom_triangles, shown_geoms
 
-_SEEN = 3
-"""Geoms of groups from this one on are collision shapes, which pictures leave out, as MuJoCo's viewer does."""
 DETAILS = ((9, 0.0), (6, 0.02), (5, 0.06))
 """Near to far: sides of a circle, and the radius of shapes too small to be drawn, m for a robot 0.5 m high."""
 
@@ -42,26 +40,20 @@ class Wardrobe:
         self.model = build_scene(robot, Plane(), visuals=True)
         self.data = mujoco.MjData(self.model)
         model = self.model
-        shown = [g for g in range(model.ngeom) if model.geom_bodyid[g] and model.geom_group[g] < _SEEN]
-        if not shown:  # a robot of collision shapes alone
-            shown = [g for g in range(model.ngeom) if model.geom_bodyid[g]]
-        colours = np.array([self._colour(g) for g in shown])
+        shown = shown_geoms(model)
+        colours = np.array([geom_rgba(model, g)[:3] for g in shown]).round(3)
         self.palette, index = np.unique(colours, axis=0, return_inverse=True)
         """RGB, 0 to 1, [C, 3]."""
-        scale = robot.init_height / 0.5
-        self.skins = [self._skin(shown, index.ravel(), slices, scale * least) for slices, least in DETAILS]
+        scale, largest = robot.init_height / 0.5, float(model.geom_rbound[shown].max())
+        self.skins = [
+            self._skin(shown, index.ravel(), slices, min(scale * least, largest)) for slices, least in DETAILS
+        ]
 
     def twin(self) -> Wardrobe:
         """Another one of the same, for another thread."""
         other = copy.copy(self)
         other.data = mujoco.MjData(self.model)
         return other
-
-    def _colour(self, geom: int) -> ndarray:
-        material = self.model.geom_matid[geom]
-        plain = np.allclose(self.model.geom_rgba[geom], 0.5 + 0.5 * np.eye(4)[3])  # MuJoCo's default
-        rgba = self.model.mat_rgba[material] if material >= 0 and plain else self.model.geom_rgba[geom]
-        return np.round(rgba[:3], 3)
 
     def _skin(self, shown: list[int], colours: ndarray, slices: int, least: float) -> Skin:
         parts = []

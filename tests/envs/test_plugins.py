@@ -199,6 +199,16 @@ def test_installed_packages_are_found_and_a_broken_one_is_left_out(
     assert str(plugins.LOADED["own_dog"]) == "plugin own_dog (own_dog 0.3)"
     all_tasks()
     assert not capsys.readouterr().err, "it is said once"
+    # a package may name several modules
+    write(
+        tmp_path / "own_dog" / "other.py",
+        HEAD + OWN.replace('"own"', '"other"').replace("Mine/Own", "Mine/Other"),
+    )
+    points = tmp_path / "own_dog-0.3.dist-info" / "entry_points.txt"
+    points.write_text("[trot.plugins]\na = own_dog.task\nb = own_dog.other\n")
+    plugins.unload(plugins.LOADED["own_dog"], all_tasks())
+    monkeypatch.setattr(plugins, "_waiting", None)
+    assert {"own", "other"} <= set(all_tasks())
     # the same package by its path, in a newer version, takes its place
     write(tmp_path / "new" / "own_dog" / "__init__.py", HEAD + OWN.replace('"own"', '"newer"'))
     load_plugin(tmp_path / "new" / "own_dog")

@@ -86,6 +86,18 @@ def test_the_environment_names_plugins_too(tmp_path: Path, monkeypatch: pytest.M
     assert parse(["--task", "hop"]).plugin == (str(path),)
 
 
+def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    one, other = (write(tmp_path / name / "task.py", HOPPER) for name in ("dog", "cat"))
+    with pytest.raises(ValueError, match="have the same name; rename one of them"):
+        parse(["--plugin", str(one), str(other), "--task", "hop"])
+    assert parse(["--plugin", str(one), str(one), "--task", "hop"]).plugin == (str(one),)
+
+
+def test_a_package_may_be_named_by_its_init(tmp_path: Path) -> None:
+    path = write(tmp_path / "hopping" / "__init__.py", HOPPER)
+    assert parse(["--plugin", str(path), "--task", "hop"]).plugin == (str(path.parent),)
+
+
 def test_a_packages_robot_follows_into_the_run_and_into_policies(tmp_path: Path) -> None:
     write(tmp_path / "kennel" / "dog.xml", GO2.mjcf_path.read_text())
     robot = 'DOG = replace(GO2, name="dog", mjcf="dog.xml")\n'

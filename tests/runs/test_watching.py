@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from algorithms import Trainer, checkpoint
 from envs.legged_env import LeggedEnv
 from runs import clips, watching
+from runs.aside import start_aside
 from runs.config import RunConfig, default_config, load_config, parse, save_config
 from runs.training import validate
 from runs.watching import ROBOTS, watched
@@ -116,6 +117,16 @@ def nothing(status: str) -> Callable[..., subprocess.Popen[bytes]]:
         return subprocess.Popen([sys.executable, "-c", line], stderr=errors)
 
     return start
+
+
+def test_processes_beside_a_training_import_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies in the current folder."""
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("raise ImportError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "errors").open("w+b") as errors:
+        process = start_aside("import envs, sys; sys.exit(3 + len(sys.argv))", ("one",), errors=errors)
+        assert process.wait(60.0) == 5, (tmp_path / "errors").read_text()
 
 
 def test_training_goes_on_when_the_page_dies(

@@ -17,6 +17,7 @@ from envs.legged_env import LeggedEnv
 from runs import playback
 from runs.config import default_config, save_config
 from scripts import play
+from terrains.ground import HeightField
 from viewers.filming import Shot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,16 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
         (["--width", "161"], "width"),
         (["--fps", "0.5"], "fps"),
         (["--mosaic", "--timelapse"], "--mosaic and --timelapse exclude each other"),
+        (["--mosaic", "--shape", "stairs_up"], "leave out --shape and --difficulty"),
+        (["--viewer", "web", "--mosaic"], "leave out --mosaic, or --viewer"),
+        (["--viewer", "web", "--script", "x"], "leave out --script, or --viewer"),
+        (["--viewer", "wbe"], "must be web or native, not 'wbe'. Did you mean web"),
+        (
+            ["--viewer", "web", "--command", "3", "0", "0"],
+            "--command: the page steers vx from -2 to 2, not 3",
+        ),
+        (["--viewer", "web", "--shape", "stairs_upp"], "unknown terrain shape 'stairs_upp'.*stairs_up"),
+        (["--viewer", "web", "--num_envs", "65"], "1 to 64 robots"),
         (["--versus", "anymal_c_flta"], "anymal_c_flat"),
         (["--versus_engine", "mujocco"], "mujoco"),
         (["--quality", "ful"], "full"),
@@ -203,6 +214,25 @@ def test_a_mosaic_of_many(log_dir: Path, monkeypatch: pytest.MonkeyPatch, clips:
     run(monkeypatch, "--log_dir", str(log_dir), "--mosaic", *OFF, *SMALL[2:])
     ((shot,),) = clips
     assert shot.recording.num_robots == 100 and "100 robots" in label_words(shot, 0)
+
+
+def test_a_mosaic_of_a_map_is_around_its_middle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: list[list[Shot]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    size = ("--num_envs", "6", "--seconds", "0.2")
+    run(monkeypatch, "--policy", "anymal_c_rough", "--mosaic", *OFF, *size)
+    ((shot,),) = clips
+    recording = shot.recording
+    assert isinstance(recording.ground, HeightField)
+    middle = (
+        np.array(recording.ground.origin)
+        + recording.ground.cell * np.array(recording.ground.heights.shape) / 2
+    )
+    start = recording.base_pos[0, :, :2]
+    assert np.linalg.norm(start - middle, axis=1).max() < 20.0
+    distance = np.linalg.norm(start[:, None] - start[None], axis=-1) + 9.0 * np.eye(6)
+    assert distance.min() > 0.9
 
 
 def test_robots_on_a_tile_start_apart(

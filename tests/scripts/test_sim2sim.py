@@ -19,6 +19,7 @@ from deploy import robot as sim2sim_robot
 from scripts import sim2sim
 from scripts.sim2sim import main, shape_course
 from terrains.grid import single_terrain
+from terrains.ground import HeightField
 from tests.deploy.common import (
     MJCF,
     base_of,
@@ -31,6 +32,7 @@ from tests.deploy.common import (
     rough_env,
 )
 from viewers import second
+from viewers.web.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +222,25 @@ def rename(facts: dict[str, Any]) -> None:
 
 def shorten(facts: dict[str, Any]) -> None:
     facts["assumed"]["joint_pos_limits"]["low"].pop()
+
+
+def test_a_page_on_stairs_can_go_to_a_plane_and_back(rough: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(second, "show_second", lambda *args: shown.extend(args))
+    assert (
+        main(["--policy", str(rough), "--viewer", "web", "--terrain", "stairs_up", "--difficulty", "1"]) == 0
+    )
+    _, builds, first = shown
+    policy = second.SecondPolicy(builds[first], "plane")
+    places = {}
+    for shape in ("stairs_up", "plane", "waves"):
+        simulation = policy.simulate(Settings("", shape, robots=1), "cpu", 1, 1)
+        places[simulation.place] = isinstance(simulation.ground, HeightField)
+    assert places == {
+        "stairs_up 0.5, plain MuJoCo": True,
+        "plane, plain MuJoCo": False,
+        "waves 0.5, plain MuJoCo": True,
+    }
 
 
 SPOILED = [

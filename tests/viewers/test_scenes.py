@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from robots import ANYMAL_C
 from terrains.grid import TerrainConfig, make_terrain, single_terrain
 from terrains.ground import HeightField, Plane
 from tests.viewers.test_video import has_opengl, read
-from viewers import progress
+from viewers import progress, skin
 from viewers.camera_work import go_with, lie_where_they_fell, star
 from viewers.filming import film_clips
 from viewers.ground_mesh import ground_mesh, ground_texture
@@ -20,9 +21,11 @@ from viewers.labels import write_label
 from viewers.lanes import pair_starts, spread_starts
 from viewers.progress import Progress
 from viewers.recording import Camera, Recording
-from viewers.scenes import walk
+from viewers.scenes import mosaic, walk
+from viewers.shapes import shown_geoms
 from viewers.skin import Wardrobe
 from viewers.stage import Pose, Stage
+from viewers.web.scene import _body_surface
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ def test_starts_are_apart_and_on_firm_ground(shape: str) -> None:
 
 
 def test_a_mosaic_has_two_robots_on_each_tile_around_its_middle() -> None:
-    cfg = TerrainConfig(type="map", levels=4, columns=6, proportions={"stairs_up": 0.5, "stairs_down": 0.5})
+    cfg = TerrainConfig(type="tiles", levels=4, columns=6, proportions={"stairs_up": 0.5, "stairs_down": 0.5})
     terrain = make_terrain(cfg)
     assert terrain is not None
     paired = pair_starts(terrain, 8, 0.6)
@@ -98,6 +101,25 @@ def test_a_mosaic_has_two_robots_on_each_tile_around_its_middle() -> None:
     )
     for start, tile, shape in zip(starts, tiles, paired.column_shapes, strict=True):
         assert terrain.column_shapes[tile % 6] == shape and start[2] == middles[tile, 2]
+
+
+def test_a_robot_that_falls_again_counts_once(on_stairs: Recording) -> None:
+    fell = on_stairs.fell.copy()
+    fell[[8, 12], 2] = True
+    label = mosaic(dataclasses.replace(on_stairs, fell=fell), "many").label
+    assert label
+    words = [" ".join(word for line in label(step) for word, _ in line) for step in (4, 19)]
+    assert "3 robots, 0 fell" in words[0] and "3 robots, 1 fell" in words[1]
+
+
+def test_the_end_is_that_of_the_robots_own_tile(on_stairs: Recording) -> None:
+    far = on_stairs.base_pos.copy()
+    far[:, 1, 0] = np.linspace(10.0, 15.0, len(far))  # on a second tile, beyond the middle of the map
+    far[:, [0, 2], 0] = 10.0
+    recording = dataclasses.replace(on_stairs, base_pos=far)
+    label = walk(recording, "one", middle=far[0, 1, :2]).label
+    assert label and any("reached the end" in word for line in label(19) for word, _ in line)
+    assert not any("reached the end" in word for line in label(9) for word, _ in line)
 
 
 def test_the_star_walks_furthest_and_who_fell_lies(on_stairs: Recording) -> None:
@@ -118,11 +140,10 @@ def test_the_camera_stays_with_one_and_sees_its_neighbours(on_stairs: Recording)
 
 def test_shots_of_the_same_ground_look_from_the_same_side(on_stairs: Recording) -> None:
     left = walk(on_stairs, "left")
-    turned = dataclasses.replace(on_stairs, base_pos=on_stairs.base_pos[:, :, [1, 0, 2]])
-    assert walk(turned, "right").cameras[0].azimuth != left.cameras[0].azimuth
-    right = walk(turned, "right", like=left)
-    assert right.cameras[0].azimuth == left.cameras[0].azimuth
-    assert np.linalg.norm(right.cameras[9].lookat - turned.base_pos[9, 1]) < 0.6
+    left.cameras[0] = Camera(np.zeros(3), 5.0, azimuth=77.0, elevation=-31.0)
+    right = walk(on_stairs, "right", like=left)
+    assert {(camera.azimuth, camera.elevation) for camera in right.cameras} == {(77.0, -31.0)}
+    assert np.linalg.norm(right.cameras[9].lookat - on_stairs.base_pos[9, 1]) < 0.6
 
 
 def test_words_say_what_came_of_it(on_stairs: Recording) -> None:
@@ -137,6 +158,26 @@ def test_words_say_what_came_of_it(on_stairs: Recording) -> None:
     picture = np.full((120, 160, 3), 200, np.uint8)
     write_label(picture, label(19))
     assert (picture[60:].min(-1) < 120).sum() > 20 and (picture[:30] == 200).all()
+
+
+def test_what_cannot_be_seen_is_not_drawn() -> None:
+    """Of a robot that is one small box in a large invisible one, its colour that of a geom, not of its material."""
+    model = mujoco.MjModel.from_xml_string("""
+        <mujoco><asset><material name="blue" rgba="0 0 1 1"/></asset><worldbody><body><freejoint/>
+          <geom type="box" size="1 1 1" rgba="1 1 1 0"/>
+          <geom name="seen" type="box" size="0.01 0.01 0.01" material="blue" rgba="1 0 0 1"/>
+          <geom type="box" size="2 2 2" group="3"/>
+        </body></worldbody></mujoco>""")
+    assert [model.geom(i).name for i in shown_geoms(model)] == ["seen"]
+    surface = _body_surface(model, 1)
+    assert surface and (surface.colours == (1.0, 0.0, 0.0)).all() and np.abs(surface.vertices).max() < 0.011
+
+
+def test_a_robot_of_small_shapes_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        skin, "shown_geoms", lambda model: [min(shown_geoms(model), key=lambda i: model.geom_rbound[i])]
+    )
+    assert all(len(each.bodies) for each in Wardrobe(ANYMAL_C).skins)
 
 
 def test_words_fit_a_narrow_picture() -> None:

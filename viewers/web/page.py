@@ -8,7 +8,7 @@ from typing import Any
 
 import viser
 
-from viewers.web.settings import RANGES, TERRAINS, Settings
+from viewers.web.settings import RANGES, Settings, terrains
 
 Inbox = SimpleQueue[tuple[str, Any]]
 """What happened in pages, in order: a kind and its value, as `Session` reads them."""
@@ -60,7 +60,7 @@ class Page:
         with gui.add_folder("World"):
             policy = gui.add_dropdown("policy", tuple(policies), initial_value=settings.policy)
             self._field("policy", policy)
-            terrain = gui.add_dropdown("terrain", TERRAINS, initial_value=settings.terrain)
+            terrain = gui.add_dropdown("terrain", terrains(), initial_value=settings.terrain)
             self._field("terrain", terrain)
             self._slider("difficulty", "difficulty", 0.05, settings.difficulty)
             low, high = RANGES["robots"]
@@ -90,7 +90,8 @@ class Page:
         self._when_set(self._gui.add_button(label), lambda _: (kind, value))
 
     def _when_set(self, handle: Any, message: Any) -> None:
-        def note(event: viser.GuiEvent[Any]) -> None:
+        # viser awaits it before it hears the next message; a plain function it would call later, in any order
+        async def note(event: viser.GuiEvent[Any]) -> None:
             if event.client is not None:  # set in a page, not by us
                 self._inbox.put(message(handle.value))
 

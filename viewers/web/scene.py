@@ -14,6 +14,7 @@ import viser
 from viser import SceneNodePointerEvent
 
 from terrains.ground import Ground, HeightField
+from viewers.shapes import shown_geoms
 from viewers.web.shapes import Surface, geom_surface, joined, to_glb
 
 MOST_CELLS = 300_000
@@ -176,14 +177,9 @@ class Robots:
 
 
 def _body_surface(model: mujoco.MjModel, body: int) -> Surface | None:
-    """The visible geoms of a body as one surface in its frame, None if there are none.
-
-    As in MuJoCo's own viewer those of groups 0 to 2; of a robot that has none there, all.
-    """
-    own = np.flatnonzero(model.geom_bodyid == body)
-    of_robot = model.geom_group[model.geom_bodyid > 0]
-    shown = [g for g in own if model.geom_group[g] < 3 or not (of_robot < 3).any()]
-    surfaces = [surface for g in shown if (surface := geom_surface(model, int(g))) is not None]
+    """The visible geoms of a body as one surface in its frame, None if there are none."""
+    own = [g for g in shown_geoms(model) if model.geom_bodyid[g] == body]
+    surfaces = [surface for g in own if (surface := geom_surface(model, g)) is not None]
     return joined(surfaces) if surfaces else None
 
 

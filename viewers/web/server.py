@@ -172,11 +172,22 @@ def is_wanted(message: bytes) -> bool:
     if not isinstance(content, _WANTED) or not all_finite(vars(content)):
         return False
     if isinstance(content, _messages.GuiUpdateMessage):
-        return set(content.updates) == {"value"}
+        return set(content.updates) == {"value"} and is_plain(content.updates["value"])
     if isinstance(content, _messages.ViewerCameraMessage):
         lengths = [(content.wxyz, 4), (content.position, 3), (content.look_at, 3), (content.up_direction, 3)]
         return all(isinstance(value, tuple) and len(value) == n for value, n in lengths)
-    return isinstance(content.ray_direction, tuple) and len(content.ray_direction) == 3
+    index, direction = content.instance_index, content.ray_direction
+    return (index is None or type(index) is int) and isinstance(direction, tuple) and len(direction) == 3
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be that of an input; viser makes numbers of text, and of some that are none."""
+    if isinstance(value, str):
+        try:
+            return math.isfinite(float(value))
+        except ValueError:
+            return True
+    return isinstance(value, bool | int | float)
 
 
 def all_finite(value: Any) -> bool:

@@ -33,6 +33,10 @@ FULL = (1.0, 0.6, 1.0)
 PATIENCE = 0.35
 """Something new is built when nothing was set for so long, s: sliders move on."""
 _PLOTS_EVERY, _STATE_EVERY = 0.2, 0.5
+_MOST_AT_ONCE = 200
+"""So many messages are heard between two steps: a page that floods does not stop the robots."""
+_MOST_STEPS = 50
+"""Single steps that wait."""
 _MOST_CATCHING_UP = 0.1
 """Time that is caught up with when a picture took long, s; what is beyond is lost: slower than real time."""
 
@@ -119,7 +123,7 @@ class Session:
 
     def hear(self) -> None:
         """Take over all that was set in pages; build anew what must be."""
-        while True:
+        for _ in range(_MOST_AT_ONCE):
             try:
                 kind, value = self.inbox.get_nowait()
             except Empty:
@@ -173,7 +177,7 @@ class Session:
     def _steer(self, axes: Any) -> None:
         if not (isinstance(axes, list) and len(axes) == 3 and all(isinstance(x, int | float) for x in axes)):
             return
-        if all(math.isfinite(x) and abs(x) <= 1.0 for x in axes):
+        if all(-1.0 <= x <= 1.0 for x in axes):
             values = {name: x * full for name, x, full in zip(("vx", "vy", "yaw"), axes, FULL, strict=True)}
             self._set(*changed(self.settings, tuple(self._policies), **values))
 
@@ -181,7 +185,7 @@ class Session:
         if what == "pause":
             self._paused = not self._paused
         elif what == "step":
-            self._paused, self._steps_asked = True, self._steps_asked + 1
+            self._paused, self._steps_asked = True, min(self._steps_asked + 1, _MOST_STEPS)
         elif what == "reset":
             self.simulation.reset()
             if self._plots_of:
@@ -218,9 +222,7 @@ class Session:
         try:
             simulation = self._simulate(wanted)
         except (ValueError, RuntimeError) as error:
-            self.settings = replace(
-                built, vx=wanted.vx, vy=wanted.vy, yaw=wanted.yaw, everyone=wanted.everyone
-            )
+            self.settings = wanted.built_as(built)
             self.page.say(remark=html.escape(str(error).split("\n")[0]))
             self._show()
             return
@@ -239,7 +241,7 @@ class Session:
         self._robots.on_click(self._clicked)
         self._robots.on_click(self._pushed, modifier="shift")
         self._due, self._paused = 0.0, False
-        simulation.command(self.settings.command)
+        self._command()
         kind = (simulation.robot_name, len(simulation.feet), simulation.joint_names)
         if not self._plots_of or self._plots_of[0] != kind:
             if self._tab is not None:

@@ -12,9 +12,12 @@ from robots.config import nearest
 from terrains.shapes import SHAPES
 
 PLANE = "plane"
-TERRAINS = (PLANE, *SHAPES)
-"""What can be walked on."""
 MOST_ROBOTS = 64
+
+
+def terrains() -> tuple[str, ...]:
+    """What can be walked on, plugins' shapes too."""
+    return PLANE, *SHAPES
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,16 @@ class Settings:
 
     def needs_new(self, other: Settings) -> bool:
         """Whether the simulation of `other` must be built anew for these settings."""
-        names = ("policy", "terrain", "difficulty", "robots")
-        return any(getattr(self, name) != getattr(other, name) for name in names)
+        return any(getattr(self, name) != getattr(other, name) for name in _BUILT)
+
+    def built_as(self, other: Settings) -> Settings:
+        """These settings in the simulation of `other`."""
+        same = replace(self, **{name: getattr(other, name) for name in _BUILT})
+        return replace(same, robot=min(same.robot, same.robots - 1))
 
 
+_BUILT = ("policy", "terrain", "difficulty", "robots")
+"""What a simulation is built for."""
 RANGES: dict[str, tuple[float, float]] = {
     "difficulty": (0.0, 1.0),
     "robots": (1, MOST_ROBOTS),
@@ -68,7 +77,7 @@ RANGES: dict[str, tuple[float, float]] = {
 """Smallest and largest value of each number."""
 
 
-def changed(settings: Settings, policies: Sequence[str], **values: Any) -> tuple[Settings, list[str]]:
+def changed(settings: Settings, policies: Sequence[str], /, **values: Any) -> tuple[Settings, list[str]]:
     """Settings with other values, as far as they are possible.
 
     Args:
@@ -83,7 +92,7 @@ def changed(settings: Settings, policies: Sequence[str], **values: Any) -> tuple
     remarks = []
     for name, value in values.items():
         if name in ("policy", "terrain"):
-            choices = policies if name == "policy" else TERRAINS
+            choices = policies if name == "policy" else terrains()
             if value in choices:
                 good[name] = str(value)
             else:
@@ -95,7 +104,7 @@ def changed(settings: Settings, policies: Sequence[str], **values: Any) -> tuple
             low, high = RANGES[name]
             try:
                 number = float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 number = math.nan
             if math.isnan(number):
                 remarks.append(f"{name} {str(value)[:40]!r} is no number.")

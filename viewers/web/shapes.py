@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from viewers.shapes import geom_rgba, geom_triangles
+
 _AROUND = 16
 """Corners of a circle."""
-_RINGS = 3
-"""Rings from a sphere's equator to its pole."""
 
 
 @dataclass
@@ -42,87 +42,13 @@ def joined(parts: list[Surface]) -> Surface:
 
 def geom_surface(model: mujoco.MjModel, geom: int) -> Surface | None:
     """Surface of a geom in the frame of its body, None for a kind that is not drawn (planes, height fields)."""
-    kinds, size = mujoco.mjtGeom, model.geom_size[geom]
-    match model.geom_type[geom]:
-        case kinds.mjGEOM_SPHERE:
-            shape = _round(size[0], 0.0)
-        case kinds.mjGEOM_CAPSULE:
-            shape = _round(size[0], size[1])
-        case kinds.mjGEOM_ELLIPSOID:
-            vertices, faces, normals = _round(1.0, 0.0)
-            normals = normals / size
-            shape = vertices * size, faces, normals / np.linalg.norm(normals, axis=1, keepdims=True)
-        case kinds.mjGEOM_CYLINDER:
-            shape = _cylinder(size[0], size[1])
-        case kinds.mjGEOM_BOX:
-            shape = _box(size)
-        case kinds.mjGEOM_MESH:
-            shape = _mesh(model, int(model.geom_dataid[geom]))
-        case _:
-            return None
-    vertices, faces, normals = shape
-    matrix = np.zeros(9)
-    mujoco.mju_quat2Mat(matrix, model.geom_quat[geom])
-    turn = matrix.reshape(3, 3)
-    material = model.geom_matid[geom]
-    rgba = model.mat_rgba[material] if material >= 0 else model.geom_rgba[geom]
-    colours = np.tile(rgba[:3], (len(vertices), 1))
-    return Surface(vertices @ turn.T + model.geom_pos[geom], faces, colours, normals @ turn.T)
-
-
-_Shape = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Vertices [V, 3], faces [F, 3] and normals [V, 3]."""
-
-
-def _turned(profile: np.ndarray) -> _Shape:
-    """Turn a line around z: radius, z and its normal's radius and z, upwards, [K, 4]."""
-    angle = np.linspace(0.0, 2.0 * np.pi, _AROUND + 1)
-    cos, sin = np.cos(angle), np.sin(angle)
-    r, z, nr, nz = profile.T[..., None]
-    vertices = np.stack((r * cos, r * sin, np.broadcast_to(z, (len(profile), len(angle)))), -1)
-    normals = np.stack((nr * cos, nr * sin, np.broadcast_to(nz, (len(profile), len(angle)))), -1)
-    index = np.arange(vertices.shape[0] * vertices.shape[1]).reshape(vertices.shape[:2])
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
-    faces = np.stack((np.stack((a, b, c), -1), np.stack((a, c, d), -1))).reshape(-1, 3)
-    return vertices.reshape(-1, 3), faces, normals.reshape(-1, 3)
-
-
-def _round(radius: float, half: float) -> _Shape:
-    """A sphere whose halves are `half` above and below the middle: a capsule."""
-    lower, upper = np.linspace(-np.pi / 2, 0.0, _RINGS + 1), np.linspace(0.0, np.pi / 2, _RINGS + 1)
-    halves = [
-        np.stack((radius * np.cos(a), radius * np.sin(a) + shift, np.cos(a), np.sin(a)), -1)
-        for a, shift in ((lower, -half), (upper, half))
-    ]
-    return _turned(np.concatenate(halves))
-
-
-def _cylinder(radius: float, half: float) -> _Shape:
-    profile = [(0, -half, 0, -1), (radius, -half, 0, -1), (radius, -half, 1, 0)]
-    mirrored = [(r, -z, nr, -nz) for r, z, nr, nz in reversed(profile)]
-    return _turned(np.array(profile + mirrored, float))
-
-
-def _box(half: np.ndarray) -> _Shape:
-    vertices, normals = [], []
-    for axis in range(3):
-        u, v = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
-        for sign in (1.0, -1.0):
-            normal = sign * np.eye(3)[axis]
-            corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)][:: int(sign)]
-            vertices += [half * (normal + s * u + t * v) for s, t in corners]
-            normals += [normal] * 4
-    first = 4 * np.arange(6)[:, None, None]
-    faces = (first + np.array([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
-    return np.array(vertices), faces, np.array(normals)
-
-
-def _mesh(model: mujoco.MjModel, mesh: int) -> _Shape:
-    first, number = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
-    corner = model.mesh_face[first : first + number].ravel() + model.mesh_vertadr[mesh]
-    normal = model.mesh_facenormal[first : first + number].ravel() + model.mesh_normaladr[mesh]
-    faces = np.arange(3 * number).reshape(-1, 3)
-    return model.mesh_vert[corner].astype(float), faces, model.mesh_normal[normal].astype(float)
+    made = geom_triangles(model, geom, _AROUND)
+    if made is None:
+        return None
+    corners = np.concatenate((made.points, made.normals), -1).reshape(-1, 6).round(7)
+    rows, index = np.unique(corners, axis=0, return_inverse=True)
+    colours = np.tile(geom_rgba(model, geom)[:3], (len(rows), 1))
+    return Surface(rows[:, :3], index.reshape(-1, 3), colours, rows[:, 3:])
 
 
 def to_glb(surface: Surface, roughness: float = 0.65) -> bytes:

@@ -86,7 +86,7 @@ class Page:
         """Serve it; ValueError where that cannot be."""
         self.shown = shown
         self.playback, self.history = Playback(shown.step_dt), History(shown.folder, shown.max_iterations)
-        self.server, _ = open_server(HOST, shown.port, lambda said: None)
+        self.server, self._guard = open_server(HOST, shown.port, lambda said: None)
         if self.server.get_port() != shown.port:
             raise ValueError(f"port {shown.port} was taken in the meantime")
         self._world = set_stage(self.server)
@@ -135,7 +135,7 @@ class Page:
 
     def run(self, pipe: Connection[Any, Any]) -> None:
         """Go on until training closes the pipe."""
-        asked, figures_at = False, -math.inf
+        asked, figures_at, draw_at = False, -math.inf, -math.inf
         while True:
             begun = time.monotonic()
             looking = bool(self.server.get_clients())
@@ -149,7 +149,9 @@ class Page:
             except (EOFError, ConnectionError):
                 break
             if looking:
-                self.show_robots(begun)
+                if begun >= draw_at:
+                    draw_at = begun + max(0.0, 1.0 / self._guard.pace - FRAME)
+                    self.show_robots(begun)
                 if begun - figures_at > FIGURES_EVERY:
                     self.show_figures()
                     figures_at = begun

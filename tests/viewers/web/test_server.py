@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from websockets.sync.connection import Connection
 
 from tests.viewers.web.conftest import until
 from viewers.web.controls import CONTROLS_PATH
-from viewers.web.server import Guard, free_port
+from viewers.web.server import Guard, free_port, is_wanted
 from viewers.web.session import Session
 
 
@@ -50,6 +51,19 @@ CAMERA = {
 }
 
 
+LISTENING = "0A"
+"""State of a socket in /proc/net."""
+CLICK = {
+    "type": "SceneNodeClickMessage",
+    "name": "/world/robots/1",
+    "instance_index": 0,
+    "ray_origin": [1.0, 1.0, 1.0],
+    "ray_direction": [-1.0, -1.0, -1.0],
+    "screen_pos": [0.5, 0.5],
+    "modifier": None,
+}
+
+
 def say(client: Connection, **message: Any) -> None:
     """Send a message as viser's page does."""
     client.send(msgspec.msgpack.encode(message))
@@ -57,11 +71,14 @@ def say(client: Connection, **message: Any) -> None:
 
 def test_listens_on_loopback_only(session: Session) -> None:
     assert session.server.get_host() == "127.0.0.1" and session.url.startswith("http://127.0.0.1:")
-    addresses = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-    for address in addresses - {"127.0.0.1"}:
-        if not address.startswith("127."):
-            with pytest.raises(OSError), socket.create_connection((address, session.server.get_port()), 1.0):
-                pass
+    sockets = [
+        line.split()
+        for kind in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{kind}").read_text().splitlines()
+    ]
+    ends = [own.split(":") for _, own, _, state, *_ in sockets[1:] if state == LISTENING]
+    bound = {address for address, port in ends if int(port, 16) == session.server.get_port()}
+    assert bound == {"0100007F"}, "127.0.0.1, in the kernel's notation"
 
 
 @pytest.mark.parametrize("path", ["/", CONTROLS_PATH])
@@ -101,6 +118,7 @@ def test_garbage_and_twenty_clients_do_not_stop_it(running: Session) -> None:
         say(client, **CAMERA)
     assert until(lambda: len(session.server.get_clients()) == 20)
     uuid, policy = slider._impl.uuid, session.page.values["policy"]._impl.uuid
+    speed, robots = session.page.speed._impl.uuid, session.page.values["robots"]._impl.uuid
     garbage = [
         b"",
         b"\x00garbage" * 100,
@@ -115,15 +133,24 @@ def test_garbage_and_twenty_clients_do_not_stop_it(running: Session) -> None:
             {"type": "GuiUpdateMessage", "uuid": policy, "updates": {"value": "/etc/passwd"}}
         ),
         msgspec.msgpack.encode(CAMERA | {"position": [1.0]}),
+        msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": speed, "updates": {"value": "nan"}}),
+        msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": robots, "updates": {"value": "9" * 400}}),
+        msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": uuid, "updates": {"value": {}}}),
+        msgspec.msgpack.encode(CLICK | {"instance_index": 0.5}),
+        msgspec.msgpack.encode(CLICK | {"instance_index": 10**9}),
     ]
     for stranger, message in zip(clients, garbage * 3, strict=False):
         stranger.send(message)
+    assert not any(map(is_wanted, garbage[:6] + garbage[8:-1])) and is_wanted(msgspec.msgpack.encode(CLICK))
     clients[0].send("text")
     with page(session, path=CONTROLS_PATH) as script:
         script.send("not json")
         script.send(json.dumps([1, 2]))
         script.send("[" * 5000)
         script.send(json.dumps({"axes": {}, "link": [], "press": 3, "fps": "x"}))
+        script.send(f'{{"axes": [{"9" * 400}, 0, 0]}}')
+        script.send('{"axes": [NaN, 0, 0], "fps": NaN}')
+        script.send(json.dumps({"link": "?policies=1&settings=2&self=3"}))
     with pytest.raises(ConnectionClosed), page(session) as large:
         large.send(b"x" * 1_000_000)
         while True:

@@ -50,6 +50,18 @@ def test_a_policy_that_cannot_be_opened_changes_nothing(session: Session) -> Non
     assert "damaged" in session.page._status.content
 
 
+def test_what_needs_no_new_simulation_stays_when_one_cannot_be_had(session: Session) -> None:
+    in_page(session, friction=0.3, vx=0.5, policy="broken")
+    assert (session.settings.friction, session.settings.vx, session.settings.policy) == (0.3, 0.5, "one")
+    assert torch.allclose(env_of(session).randomised["friction"], torch.tensor(0.3))
+
+
+def test_new_robots_have_the_commands_that_were_set(session: Session) -> None:
+    in_page(session, everyone=False, robot=1, vx=1.0, robots=3)
+    simulation = session.simulation
+    assert [float(simulation.measure(i).command[0]) for i in range(3)] == [0.0, 1.0, 0.0]
+
+
 def test_friction_and_payload_reach_the_engine(session: Session) -> None:
     nominal = env_of(session).engine.nominal["base_mass"].item()
     in_page(session, friction=0.3, payload=5.0)

@@ -30,6 +30,8 @@ def test_link_without_our_parameters_changes_nothing() -> None:
         ("friction=slippery", "friction"),
         ("vx=nan", "vx"),
         ("robts=3", "robots"),
+        ("policies=1", "policies"),
+        ("settings=1", "settings"),
     ],
 )
 def test_nonsense_in_a_link_is_ignored_with_a_word(query: str, word: str) -> None:
@@ -41,5 +43,6 @@ def test_nonsense_in_a_link_is_ignored_with_a_word(query: str, word: str) -> Non
 def test_numbers_are_brought_into_their_ranges() -> None:
     settings, _ = changed(Settings("one"), POLICIES, robots=1e9, friction="-inf", vx=5, robot=99)
     assert (settings.robots, settings.friction, settings.vx, settings.robot) == (64, 0.05, 2.0, 63)
+    assert "robots" in changed(settings, POLICIES, robots=10**400)[1][0]
     fewer, _ = changed(settings, POLICIES, robots=3)
     assert fewer.robot == 2

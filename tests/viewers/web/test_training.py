@@ -106,6 +106,7 @@ class Feed:
     def __init__(self, page: Page):
         self.pipe, its = Pipe()
         self.answered, self.going = 0, True
+        self.asked: list[Any] = []
         self.serving = threading.Thread(target=page.run, args=(its,), daemon=True)
         self._answering = threading.Thread(target=self._answer, daemon=True)
         self.serving.start()
@@ -114,7 +115,7 @@ class Feed:
     def _answer(self) -> None:
         while self.going:
             if self.pipe.poll(0.05):
-                assert self.pipe.recv() is True
+                self.asked.append(self.pipe.recv())
                 time.sleep(0.2)
                 self.pipe.send((self.answered, rollout(self.answered)))
                 self.answered += 1
@@ -122,6 +123,7 @@ class Feed:
     def end(self) -> None:
         self.going = False
         self._answering.join(10.0)
+        assert all(question is True for question in self.asked)
         self.pipe.close()
         self.serving.join(10.0)
 
