@@ -16,11 +16,11 @@ _SLOWEST = 0.05
 
 
 class Arrow:
-    """An arrow over a robot with a label, and an arc for the yaw rate."""
+    """An arrow over a robot, and an arc for the yaw rate."""
 
     def __init__(self, server: viser.ViserServer, name: str, colour: tuple[int, int, int], height: float):
         """Prepare it for a robot whose base is so high, m."""
-        scene, self._height, self._text = server.scene, height, name
+        scene, self._height = server.scene, height
         path = f"{WORLD}/overlays/{name}"
         self._arrow = scene.add_arrows(
             path,
@@ -39,9 +39,6 @@ class Arrow:
             thickness_units="screen",
             visible=False,
         )
-        self._label = scene.add_label(
-            f"{path}_label", name, anchor="bottom-center", font_screen_scale=0.8, visible=False
-        )
 
     def draw(self, tail: np.ndarray, heading: float, velocity: np.ndarray, shown: bool) -> None:
         """Move it.
@@ -57,16 +54,11 @@ class Arrow:
         straight, turning = shown and speed > _SLOWEST, shown and abs(velocity[2]) > 2 * _SLOWEST
         _show(self._arrow, straight)
         _show(self._arc, turning)
-        _show(self._label, straight)
         cos, sin = np.cos(heading), np.sin(heading)
         along = np.array([cos * velocity[0] - sin * velocity[1], sin * velocity[0] + cos * velocity[1], 0.0])
         tip = tail + 1.3 * h * along
         if straight:
             self._arrow.points = np.stack((tail, tip))[None].astype(np.float32)
-            self._label.position = tip + (0.0, 0.0, 0.06 * h)
-            text = f"{self._text} {speed:.1f} m/s"
-            if self._label.text != text:
-                self._label.text = text
         if turning:
             angle = heading + np.linspace(0.0, 1.2 * velocity[2], 13)
             arc = tail + 0.55 * h * np.stack((np.cos(angle), np.sin(angle), 0.0 * angle), -1)

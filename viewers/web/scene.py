@@ -5,32 +5,23 @@ It knows neither environments nor policies: whoever has an `mujoco.MjModel` and 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Literal
 
 import mujoco
 import numpy as np
 import viser
+from PIL import Image
 from viser import SceneNodePointerEvent
 
 from terrains.ground import Ground, HeightField
+from viewers.ground_mesh import ground_mesh, ground_texture
 from viewers.shapes import shown_geoms
 from viewers.web.shapes import Surface, geom_surface, joined, to_glb
 
-MOST_CELLS = 300_000
-"""A larger map is drawn with coarser cells."""
-_LEAST_RANGE = 0.4
-"""Ground that varies less does not take up all colours, m."""
-_COLOURS = (
-    np.array(
-        [(94, 122, 150), (142, 170, 186), (205, 211, 207), (226, 205, 170), (205, 152, 112), (168, 105, 84)]
-    )
-    / 255.0
-)
-"""From the lowest to the highest ground."""
-_WALL = 0.8
-"""How bright a wall is compared with its top."""
-
+MOST_TRIANGLES = 250_000
+"""Ground of more is drawn with coarser cells."""
 
 WORLD = "/world"
 """Everything that is drawn hangs on this node."""
@@ -48,7 +39,7 @@ def set_stage(server: viser.ViserServer) -> viser.FrameHandle:
     share = np.linspace(0.0, 1.0, 256)[:, None, None] ** 0.8
     scene.set_background_image(((1 - share) * top + share * bottom).repeat(2, 1).astype(np.uint8))
     scene.configure_default_lights(enabled=True, cast_shadow=True)
-    scene.configure_environment_map("studio", environment_intensity=0.55)
+    scene.configure_environment_map("studio", environment_intensity=0.2)
     scene.world_axes.visible = False
     return scene.add_frame(WORLD, show_axes=False)
 
@@ -58,8 +49,7 @@ def draw_ground(server: viser.ViserServer, ground: Ground) -> None:
     with server.atomic():
         if isinstance(ground, HeightField):
             server.scene.remove_by_name(f"{WORLD}/ground/plane")
-            surface = ground_surface(ground)
-            server.scene.add_glb(f"{WORLD}/ground/field", to_glb(surface, 0.95), cast_shadow=False)
+            server.scene.add_glb(f"{WORLD}/ground/field", ground_glb(ground), cast_shadow=False)
             return
         server.scene.remove_by_name(f"{WORLD}/ground/field")
         server.scene.add_grid(
@@ -76,47 +66,21 @@ def draw_ground(server: viser.ViserServer, ground: Ground) -> None:
         )
 
 
-def ground_surface(ground: HeightField) -> Surface:
-    """Cells as two triangles each, as physics has them, walls between them; coloured by height."""
-    corners, cell, origin = ground.corners, ground.cell, ground.origin
-    coarser = int(np.ceil(np.sqrt(corners.shape[0] * corners.shape[1] / MOST_CELLS)))
-    if coarser > 1:
-        coarse = HeightField(
-            ground.heights[::coarser, ::coarser], cell * coarser, origin, ground.slope_threshold
-        )
-        corners, cell = coarse.corners, coarse.cell
-    nx, ny = corners.shape[:2]
-    i, j, a, b = np.indices((nx, ny, 2, 2))
-    vertices = np.stack((origin[0] + cell * (i + a), origin[1] + cell * (j + b), corners), -1).reshape(-1, 3)
-    index = np.arange(len(vertices)).reshape(nx, ny, 2, 2)
-    p00, p01, p10, p11 = (index[..., s, t] for s in (0, 1) for t in (0, 1))
-    faces = [np.stack((p00, p10, p11), -1), np.stack((p00, p11, p01), -1)]
-    colours = height_colours(vertices[:, 2])
-    sides = []
-    for one, other in (
-        (index[:-1, :, 1, :], index[1:, :, 0, :]),
-        (index[:, :-1, :, 1], index[:, 1:, :, 0]),
-    ):
-        one, other = one.reshape(-1, 2), other.reshape(-1, 2)
-        steep = (vertices[one, 2] != vertices[other, 2]).any(1)
-        sides.append(np.concatenate((one[steep], other[steep]), 1))
-    wall = np.concatenate(sides)  # its corners again: they are darker there
-    w = len(vertices) + np.arange(wall.size).reshape(-1, 4)
-    faces += [w[:, [0, 1, 3]], w[:, [0, 3, 2]]]
-    return Surface(
-        np.concatenate((vertices, vertices[wall.ravel()])),
-        np.concatenate([face.reshape(-1, 3) for face in faces]),
-        np.concatenate((colours, _WALL * colours[wall.ravel()])),
-    )
-
-
-def height_colours(heights: np.ndarray) -> np.ndarray:
-    """A colour for each height (m, [V]), from the lowest to the highest of them, [V, 3]."""
-    low, high = float(heights.min()), float(heights.max())
-    missing = max(0.0, _LEAST_RANGE - (high - low))
-    low, high = low - missing / 2, high + missing / 2
-    knots = np.linspace(low, high, len(_COLOURS))
-    return np.stack([np.interp(heights, knots, channel) for channel in _COLOURS.T], -1)
+def ground_glb(ground: HeightField) -> bytes:
+    """The ground as in films, with vertical walls and coloured by height, as binary glTF."""
+    mesh, cells = ground_mesh(ground), 1
+    while len(mesh.points) > MOST_TRIANGLES:
+        cells = max(cells + 1, int(cells * np.sqrt(len(mesh.points) / MOST_TRIANGLES)))
+        heights = ground.heights[::cells, ::cells]
+        mesh = ground_mesh(HeightField(heights, cells * ground.cell, ground.origin, ground.slope_threshold))
+    size = ground.cell * (np.array(ground.heights.shape) - 1)
+    places = ((mesh.places - np.array(ground.origin)) / size)[..., ::-1].reshape(-1, 2)
+    corners = np.concatenate((mesh.points.reshape(-1, 3), places), -1).astype(np.float32)
+    rows, index = np.unique(corners, axis=0, return_inverse=True)
+    surface = Surface(rows[:, :3], index.reshape(-1, 3), np.ones((len(rows), 3)), places=rows[:, 3:])
+    file = io.BytesIO()
+    Image.fromarray(ground_texture(ground)).save(file, "PNG")
+    return to_glb(surface, 0.95, file.getvalue())
 
 
 class Robots:

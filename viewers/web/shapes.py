@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -13,6 +14,8 @@ from viewers.shapes import geom_rgba, geom_triangles
 
 _AROUND = 16
 """Corners of a circle."""
+_CLAMP = 33071
+"""glTF's number for pictures that end at their borders."""
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Surface:
     """Red, green, blue as on a screen (sRGB), 0 to 1, [V, 3]."""
     normals: np.ndarray | None = None
     """Unit vectors, [V, 3]; None: every triangle is flat."""
+    places: np.ndarray | None = None
+    """Where on a picture that it is covered with each vertex lies, from its upper left corner, 0 to 1, [V, 2]."""
 
 
 def joined(parts: list[Surface]) -> Surface:
@@ -51,8 +56,14 @@ def geom_surface(model: mujoco.MjModel, geom: int) -> Surface | None:
     return Surface(rows[:, :3], index.reshape(-1, 3), colours, rows[:, 3:])
 
 
-def to_glb(surface: Surface, roughness: float = 0.65) -> bytes:
-    """A surface as binary glTF 2.0 (Khronos), seen from both sides, its colours in its vertices."""
+def to_glb(surface: Surface, roughness: float = 0.65, picture: bytes = b"") -> bytes:
+    """A surface as binary glTF 2.0 (Khronos), seen from both sides, its colours in its vertices.
+
+    Args:
+        surface: what to write.
+        roughness: of its material, 0 to 1.
+        picture: a PNG file that it is covered with, times its colours.
+    """
     colours = np.clip(surface.colours, 0.0, 1.0)
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     rgba = np.concatenate((linear, np.ones((len(linear), 1))), axis=1)
@@ -63,6 +74,8 @@ def to_glb(surface: Surface, roughness: float = 0.65) -> bytes:
     ]
     if surface.normals is not None:
         arrays.append(("NORMAL", surface.normals.astype("<f4"), 5126, "VEC3"))
+    if surface.places is not None:
+        arrays.append(("TEXCOORD_0", surface.places.astype("<f4"), 5126, "VEC2"))
     arrays.append(("indices", surface.faces.astype("<u4").ravel(), 5125, "SCALAR"))
     views, accessors, binary = [], [], b""
     for name, array, kind, layout in arrays:
@@ -74,7 +87,8 @@ def to_glb(surface: Surface, roughness: float = 0.65) -> bytes:
             accessor |= {"min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()}
         accessors.append(accessor)
         binary += array.tobytes()  # every array is a whole number of 4 bytes long
-    content = {
+    material: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": roughness}
+    content: dict[str, Any] = {
         "asset": {"version": "2.0"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
@@ -90,16 +104,20 @@ def to_glb(surface: Surface, roughness: float = 0.65) -> bytes:
                 ]
             }
         ],
-        "materials": [
-            {
-                "doubleSided": True,
-                "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": roughness},
-            }
-        ],
-        "buffers": [{"byteLength": len(binary)}],
+        "materials": [{"doubleSided": True, "pbrMetallicRoughness": material}],
         "bufferViews": views,
         "accessors": accessors,
     }
+    if picture:
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": len(picture)})
+        binary += picture + b"\0" * (-len(picture) % 4)
+        content |= {"images": [{"bufferView": len(views) - 1, "mimeType": "image/png"}]}
+        content |= {
+            "samplers": [{"wrapS": _CLAMP, "wrapT": _CLAMP}],
+            "textures": [{"source": 0, "sampler": 0}],
+        }
+        material["baseColorTexture"] = {"index": 0}
+    content["buffers"] = [{"byteLength": len(binary)}]
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))

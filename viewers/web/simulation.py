@@ -17,13 +17,17 @@ from envs.frames import yaw_of
 from envs.legged_env import LeggedEnv
 from evaluation.walking import evaluation_config
 from physics.scene import build_scene
+from terrains.grid import single_terrain
 from terrains.ground import HeightField, Plane
 from terrains.scan import HeightScan
+from viewers.lanes import spread_starts
 from viewers.recording import CONTACT_FORCE
 from viewers.shown import Looked, Measured, blend, spread
 from viewers.web.scene import body_poses
 from viewers.web.settings import PLANE, Settings
 
+_ROOM = 12.0
+"""Level ground around a tile, m."""
 _LONG = 3590.0
 """Length of an episode, s: an hour is the longest there is."""
 
@@ -69,13 +73,16 @@ class Simulation:
             ValueError: settings that the task cannot have.
         """
         cfg = evaluation_config(copy.deepcopy(policy.cfg), _LONG)
+        terrain = None
         if settings.terrain == PLANE:
             cfg.terrain.type = "plane"
             cfg.init.base_position = 0.0  # they are drawn side by side
         else:
-            cfg.terrain.type, cfg.terrain.shape = "tile", settings.terrain
-            cfg.terrain.difficulty = settings.difficulty
-        self.env = env = LeggedEnv(cfg, settings.robots, "auto", device, num_threads, seed)
+            cfg.terrain.type, cfg.terrain.border = "tile", _ROOM
+            cfg.init.base_position, cfg.init.yaw = 0.05, 0.05  # apart from one another, in lanes
+            terrain = single_terrain(settings.terrain, settings.difficulty, cfg.terrain)
+            terrain = spread_starts(terrain, settings.robots, cfg.robot.init_height)
+        self.env = env = LeggedEnv(cfg, settings.robots, "auto", device, num_threads, seed, terrain=terrain)
         self.model = build_scene(cfg.robot, Plane(), visuals=True)
         self.ground, self.joint_names, self.step_dt = env.ground, env.joint_names, env.step_dt
         self.robot_name, self.feet, self.height = cfg.robot.name, cfg.robot.feet, cfg.robot.init_height
