@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from runs import config
-from runs.config import default_config, load_config, overlay, parse, parse_flags, save_config, to_plain
+from runs.config import default_config, load_config, overlay, parse, save_config, to_plain
+from runs.flags import parse_flags
 from scripts import evaluate
 
 

@@ -13,7 +13,8 @@ import yaml
 from algorithms import checkpoint
 from envs import all_tasks, plugins
 from robots import GO2
-from runs.config import default_config, load_config, parse, parse_flags, save_config
+from runs.config import default_config, load_config, parse, save_config
+from runs.flags import parse_flags
 from runs.folders import RunFlags, find_run, saved_value
 from runs.plugins import check_size, differing, hand_on, of_line, say_differing, together
 from studies.study import get_experiment, make_runs, prepare

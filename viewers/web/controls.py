@@ -11,7 +11,7 @@ SCRIPT = """
   const keys = {KeyW: [0, 1], KeyS: [0, -1], KeyA: [1, 1], KeyD: [1, -1], KeyQ: [2, 1], KeyE: [2, -1]};
   const presses = {KeyP: "pause", KeyN: "step", KeyR: "reset", KeyX: "stop"};
   const held = new Set();
-  let socket = null, link = location.search, last = "0,0,0";
+  let socket = null, link = location.search, last = "0,0,0", steered = true;
 
   const say = (what) => { if (socket && socket.readyState === 1) socket.send(JSON.stringify(what)); };
   const axes = () => {
@@ -30,7 +30,7 @@ SCRIPT = """
     const now = axes();
     if (now.join() !== last) { last = now.join(); say({axes: now}); }
   };
-  const typing = (event) => event.ctrlKey || event.metaKey || event.altKey
+  const typing = (event) => !steered || event.ctrlKey || event.metaKey || event.altKey
     || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName || "");
 
   // first of all listeners: W, A, S, D, Q and E would move viser's camera too
@@ -67,6 +67,7 @@ SCRIPT = """
     socket.onopen = () => { if (link.length > 1) say({link: link}); link = ""; };
     socket.onmessage = (event) => {
       const state = JSON.parse(event.data);
+      steered = state.steered !== false;
       if (state.link && !link) history.replaceState(null, "", "?" + state.link);
     };
     socket.onclose = () => { last = "0,0,0"; setTimeout(connect, 1000); };

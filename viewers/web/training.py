@@ -89,6 +89,7 @@ class Page:
         self.server, self._guard = open_server(HOST, shown.port, lambda said: None)
         if self.server.get_port() != shown.port:
             raise ValueError(f"port {shown.port} was taken in the meantime")
+        self._guard.tell({"steered": False})  # keys are viser's here
         self._world = set_stage(self.server)
         draw_ground(self.server, shown.ground)
         self.robots = Robots(self.server, shown.model, len(shown.robots))

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from tests.viewers.web.conftest import env_of, until
@@ -76,3 +77,42 @@ def test_page_shows_moving_robots_and_is_steered(running: Session, opened: Page)
     assert until(lambda: env_of(session).ground is not old, PATIENCE), "a picker changes no ground"
     page.get_by_text("one on waves 0.5").first.wait_for()
     assert until(lambda: "terrain=waves" in page.url, PATIENCE), "the address is no link"
+
+
+def test_clicks_choose_and_push_robots(running: Session, opened: Page) -> None:
+    session, page = running, opened
+    page.set_viewport_size(
+        {"width": 1100, "height": 500}
+    )  # what is followed is in the middle, beside the panel
+    session.inbox.put(("set", {"robot": 1, "everyone": False, "vx": 0.0}))
+    time.sleep(2.0)
+    session.page.follow.value = False  # type: ignore[misc]
+    session.inbox.put(("set", {"robot": 0}))
+    assert until(lambda: session.settings.robot == 0)
+
+    def choose() -> bool:
+        page.mouse.click(550, 250)
+        return until(lambda: session.settings.robot == 1, 5.0)
+
+    assert until(choose, PATIENCE), "a click chooses no robot"
+    pushed: list[tuple[list[int], tuple[float, float]]] = []
+    session.simulation.push = lambda *args: pushed.append(args)  # type: ignore[method-assign]
+
+    def push() -> bool:
+        page.keyboard.down("Shift")
+        page.mouse.click(550, 250)
+        page.keyboard.up("Shift")
+        return until(lambda: bool(pushed), 5.0)
+
+    assert until(push, PATIENCE), "Shift and a click push no robot"
+    (robots, velocity) = pushed[0]
+    away = -np.array(session.server.initial_camera.position[:2])
+    assert robots == [1] and np.dot(velocity, away) > 0.9 * np.linalg.norm(away), "away from who clicked"
+
+
+def test_a_gamepad_drives(running: Session, browser: Browser) -> None:
+    with browser.new_page(viewport={"width": 300, "height": 200}) as page:
+        page.set_default_timeout(1000 * PATIENCE)
+        page.add_init_script("navigator.getGamepads = () => [null, {axes: [-0.5, -1.0, 0.05, 0.0]}]")
+        page.goto(running.url, wait_until="commit")
+        assert until(lambda: running.settings.command == (1.0, 0.3, 0.0), PATIENCE), running.settings.command
