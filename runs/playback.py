@@ -60,6 +60,8 @@ class PictureFlags(RunFlags):
     """A clip of each checkpoint of the run, up to 12 of them, on the same ground with the same commands."""
     gif: bool = False
     """Turn the video into a GIF of at most 3 MB as well: of a long one, 6 s from its middle."""
+    webp: bool = False
+    """The same as an animated WebP, which is sharper."""
 
     def video_format(self) -> tuple[tuple[int, int], float, float]:
         """Width and height, frames a second, and the scale that pictures are drawn in."""

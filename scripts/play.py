@@ -20,7 +20,7 @@ from runs.folders import open_flags
 from runs.playback import FEW, PictureFlags, Place, Player, check_pictures, clips_of
 from runs.web import WebFlags, play_in_browser
 from viewers.anyhow import film_anyhow
-from viewers.gif import gif_of
+from viewers.gif import beside
 from viewers.plots import plot_recording
 from viewers.script import DEFAULT_SCRIPT, TERRAIN_SCRIPT, Script, read_script, sample_script
 
@@ -95,8 +95,9 @@ def main() -> int:
         path = run.output / "videos" / f"{name}{ending}.mp4"
         film_anyhow(clips, recording, path, *flags.video_format())
         print(f"video  {path} ({time.perf_counter() - start:.0f} s)", flush=True)
-        if flags.gif:
-            print(f"gif    {gif_of(path)}", flush=True)
+        for kind in ("gif", "webp"):
+            if getattr(flags, kind):
+                print(f"{kind:6} {beside(path, f'.{kind}')}", flush=True)
     if flags.plots:
         path = run.output / "plots" / f"{name}.png"
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
@@ -111,7 +112,7 @@ def main() -> int:
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
     flags.validate_pictures()
-    flags.validate_viewer(("script", "push", "mosaic", "versus", "versus_engine", "timelapse", "gif"))
+    flags.validate_viewer(("script", "push", "mosaic", "versus", "versus_engine", "timelapse", "gif", "webp"))
     if flags.mosaic and (flags.shape or flags.difficulty is not None):
         raise ValueError("--mosaic shows the whole map of the training: leave out --shape and --difficulty")
     if not 0 <= flags.seconds <= 3600:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from algorithms import checkpoint
 from algorithms.trainer import make_policy
@@ -247,7 +248,8 @@ def test_robots_on_a_tile_start_apart(
     assert all(part in words for part in ("stairs up", "difficulty 0.5", "told", "walks"))
 
 
-def test_a_gif_lies_beside_the_video(log_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, "--log_dir", str(log_dir), "--checkpoint", "4", "--gif", *OFF, *SMALL)
+def test_moving_pictures_lie_beside_the_video(log_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "--log_dir", str(log_dir), "--checkpoint", "4", "--gif", "--webp", *OFF, *SMALL)
     folder = log_dir / "anymal_c_flat" / "2030-01-01_00-00-00" / "videos"
     assert (folder / "play_4.gif").read_bytes()[:3] == b"GIF"
+    assert getattr(Image.open(folder / "play_4.webp"), "n_frames", 0) > 1

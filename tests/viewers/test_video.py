@@ -8,9 +8,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from viewers import offscreen
-from viewers.gif import video_to_gif
+from viewers.gif import video_to_gif, video_to_webp
 from viewers.mp4 import Mp4Writer
 from viewers.offscreen import NoOpenGLError, find_backend
 from viewers.recording import Recording
@@ -93,6 +94,21 @@ def test_scaled_video_and_no_file_after_an_error(tmp_path: Path) -> None:
         writer.write(frames[0])
         raise RuntimeError("stop")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_webp_is_made_small_enough(tmp_path: Path) -> None:
+    mp4, webp = tmp_path / "a.mp4", tmp_path / "a.webp"
+    noise = np.random.default_rng(1).integers(0, 255, (10, 96, 128, 3), np.uint8)
+    with Mp4Writer(mp4, (128, 96), 10.0) as video:
+        for frame in noise:
+            video.write(frame)
+    video_to_webp(mp4, webp, 128, 1.0)
+    picture, large = Image.open(webp), webp.stat().st_size
+    assert picture.size == (128, 96) and getattr(picture, "n_frames", 0) >= 10
+    video_to_webp(mp4, webp, 128, 1.0, max_bytes=large // 2)
+    assert webp.stat().st_size <= large // 2
+    with pytest.raises(ValueError, match="do not fit into 100 bytes"):
+        video_to_webp(mp4, webp, 128, 1.0, max_bytes=100)
 
 
 def test_gif_is_made_small_enough(tmp_path: Path) -> None:
