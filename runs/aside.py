@@ -10,16 +10,8 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
-YIELD = """
-import os
-os.nice(19)
-try:
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-except (AttributeError, OSError):  # not Linux, or not allowed
-    pass
-"""
-"""What the processes begin with: they get what time training leaves. Nice alone is not enough: two threads of a
-training wait for one another, so that what one of them loses both lose."""
+NICENESS = 19
+"""Of the processes: they get what time training leaves."""
 
 
 def start_aside(
@@ -40,7 +32,7 @@ def start_aside(
     alone = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
         # -P: modules of the current folder are not ours, whatever they are called
-        [sys.executable, "-P", "-c", YIELD + code, *arguments],
+        [sys.executable, "-P", "-c", f"import os; os.nice({NICENESS}); {code}", *arguments],
         env=os.environ | alone,
         pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,

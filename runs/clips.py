@@ -62,6 +62,7 @@ class Clips:
         self._trainer, self._folder, self._every = trainer, folder, every
         self._tensorboard = tensorboard
         self._said: set[str] = set()
+        self._left_out = 0  # the last iteration without a clip
         self._iteration = 0  # that the process is making a clip of
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes]
@@ -76,6 +77,7 @@ class Clips:
         if iteration % self._every:
             return
         if self._process is not None:
+            self._left_out = iteration
             self._warn(
                 "clips take longer than training to the next one, so that some are left out; "
                 "raise --video_every"
@@ -122,7 +124,13 @@ class Clips:
             print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Training has ended: wait for the last clip."""
+        """Training has ended: wait for the last clip, which may have to be begun yet."""
+        self._wait()
+        if self._process is None and 0 < self._left_out == self._trainer.iteration:
+            self.look(self._left_out)
+            self._wait()
+
+    def _wait(self) -> None:
         if self._process is None:
             return
         if self._process.poll() is None:

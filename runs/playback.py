@@ -18,7 +18,7 @@ from evaluation.walking import evaluation_config
 from physics import ENGINES
 from robots.config import nearest
 from runs.folders import POLICIES, Run, RunFlags, load_checkpoint, load_policy, open_run, shipped
-from terrains.grid import make_terrain, single_terrain
+from terrains.grid import make_terrain
 from viewers.filming import Shot
 from viewers.lanes import pair_starts, spread_starts
 from viewers.recording import Recording, record
@@ -138,8 +138,8 @@ class Player:
         cfg = self.config(run, len(commands) * run.cfg.env.step_dt)
         terrain = None
         if self.place.shape:
-            terrain = single_terrain(self.place.shape, self.place.difficulty, cfg.terrain)
-            terrain = spread_starts(terrain, self.num_envs, cfg.robot.init_height)
+            where = self.place.shape, self.place.difficulty, cfg.terrain
+            terrain = spread_starts(*where, self.num_envs, cfg.robot.init_height)
         elif self.place.whole:
             made = make_terrain(cfg.terrain)
             assert made is not None

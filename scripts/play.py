@@ -105,7 +105,8 @@ def main() -> int:
     if flags.export:
         print(f"export {export_run(run, env, run.output / 'exported')}", flush=True)
     lin_error, ang_error = recording.tracking_error()
-    print(f"lin_vel_error={lin_error:.4f} ang_vel_error={ang_error:.4f} falls={recording.fell.sum()}")
+    fallen = int(recording.fell.any(0).sum())
+    print(f"lin_vel_error={lin_error:.4f} ang_vel_error={ang_error:.4f} falls={fallen} robots={num_envs}")
     return 0
 
 

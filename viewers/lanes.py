@@ -7,45 +7,53 @@ from dataclasses import replace
 import numpy as np
 from numpy import ndarray
 
-from terrains.grid import Terrain
+from terrains.grid import Terrain, TerrainConfig, lay_out, single_terrain
 from terrains.ground import HeightField
+from terrains.shapes import make_tile
 
 _BESIDE, _BEHIND = 2.0, 2.7
 """Distance of lanes and of rows, in heights of a robot's base."""
 _LANES = 3
-_UNEVEN, _DEEP = 0.7, 0.4
-"""A start with ground that differs by more, or lies lower than the tile's middle and its surroundings by more, is no
-place for a robot; in heights of its base."""
-_EDGE = 1.6
-"""Starts are at least so far from the map's border, m; an environment ends episodes near it."""
+_UNEVEN, _HIGHER = 0.7, 0.4
+"""A start with ground that differs by more, or is so much higher or lower than the tile's middle, is no place for a
+robot; in heights of its base."""
 
 
-def spread_starts(terrain: Terrain, count: int, height: float) -> Terrain:
-    """The same tile with a start for each robot, as if each had a tile of its own; all are to walk along x.
+def spread_starts(shape: str, difficulty: float, cfg: TerrainConfig, count: int, height: float) -> Terrain:
+    """Tiles of one kind side by side, with a start for each robot, as if each had a tile of its own.
 
-    The first row is in the middle of the tile, others follow behind it where a robot can stand.
+    Robots are to walk along x. On each tile the first row is in its middle, others follow behind it where the ground
+    is as high; there are as many tiles as that takes.
 
     Args:
-        terrain: one tile.
+        shape: of the tiles.
+        difficulty: likewise.
+        cfg: sizes, and the level ground around.
         count: robots.
         height: of a robot's base, m.
+
+    Raises:
+        ValueError: see `terrains.grid.single_terrain`.
     """
-    (middle,) = terrain.origins.reshape(-1, 3)
-    spots: list[ndarray] = []
-    rows = np.arange(0.0, -60.0 * height, -_BEHIND * height)
-    for side in range(1 + count // _LANES):  # more lanes further out where the rows are full
-        lanes = (np.arange(_LANES) - _LANES // 2) * _BESIDE * height
-        lanes = lanes + np.sign(lanes) * side * (_LANES // 2) * _BESIDE * height
-        for row in rows:
-            for lane in lanes if side == 0 else lanes[lanes != 0]:
-                spot = middle[:2] + (row, lane)
-                if _fits(terrain.ground, spot, float(middle[2]), height):
-                    spots.append(np.append(spot, terrain.ground.height_at(spot[None])))
-        if len(spots) >= count:
-            break
-    spots = spots or [middle]
-    starts = np.array([spots[i % len(spots)] for i in range(count)])
-    return replace(terrain, origins=starts[None], column_shapes=terrain.column_shapes[:1] * count)
+    one = single_terrain(shape, difficulty, cfg)
+    middle = one.origins[0, 0]
+    rows = -_BEHIND * height * np.arange(int(0.5 * cfg.tile_size / (_BEHIND * height)) + 1)
+    lanes = _BESIDE * height * (np.arange(_LANES) - _LANES // 2)
+    shifts = [np.array([row, lane, 0.0]) for row in rows for lane in lanes]
+    shifts = [shift for shift in shifts if _fits(one.ground, middle + shift, height)] or [np.zeros(3)]
+    tiles = -(-count // len(shifts))
+    terrain = one
+    if tiles > 1:
+
+        def tile(level: int, column: int, name: str) -> ndarray:
+            rng = np.random.default_rng((cfg.seed, level, column))
+            return make_tile(name, difficulty, cfg.tile_size, cfg.cell, rng, cfg.parameters.get(name))
+
+        terrain = lay_out(cfg, np.array([difficulty]), [shape] * tiles, tile)
+    order = sorted(range(tiles), key=lambda i: abs(2 * i - (tiles - 1)))  # those in the middle first
+    starts = np.array([terrain.origins[0, i] + shift for i in order for shift in shifts][:count])
+    starts[:, 2] = terrain.ground.height_at(starts[:, :2].copy())
+    return replace(terrain, origins=starts[None], column_shapes=[shape] * count)
 
 
 def pair_starts(terrain: Terrain, count: int, height: float) -> Terrain:
@@ -71,14 +79,9 @@ def pair_starts(terrain: Terrain, count: int, height: float) -> Terrain:
     return replace(terrain, origins=origins[None, levels, columns], column_shapes=taken)
 
 
-def _fits(ground: HeightField, spot: ndarray, middle: float, height: float) -> bool:
-    """Whether a robot can stand there."""
-    low = np.array(ground.origin)
-    high = low + ground.cell * (np.array(ground.heights.shape) - 1)
-    if ((spot < low + _EDGE) | (spot > high - _EDGE)).any():
-        return False
+def _fits(ground: HeightField, spot: ndarray, height: float) -> bool:
+    """Whether a robot can stand at a place [3], m."""
     around = height * np.stack(np.meshgrid(np.linspace(-0.9, 0.9, 9), np.linspace(-0.6, 0.6, 7)), -1)
-    under = ground.height_at(spot + around.reshape(-1, 2))
-    outside = float(ground.heights[0, 0])
+    under = ground.height_at(spot[:2] + around.reshape(-1, 2))
     even = float(under.max() - under.min()) < _UNEVEN * height
-    return even and float(under.min()) > min(middle, outside) - _DEEP * height
+    return even and abs(float(under.mean() - spot[2])) < _HIGHER * height

@@ -25,7 +25,6 @@ def walk(
     stage: Stage | None = None,
     tile_size: float = 2 * _FAR,
     like: Shot | None = None,
-    middle: np.ndarray | None = None,
 ) -> Shot:
     """On a map the camera goes with the robot that shows most; on a plane with all of them.
 
@@ -35,7 +34,6 @@ def walk(
         stage: ground and robot, if they are made already.
         tile_size: side of the tile that is crossed, m.
         like: another walk on the same ground; the camera looks from the same side.
-        middle: of the tile, x and y, m; by default the middle of the map.
     """
     stage = stage or Stage(recording.robot, recording.ground)
     if not isinstance(recording.ground, HeightField):
@@ -44,10 +42,7 @@ def walk(
         return Shot(recording, positions, follow(recording, positions), stage, words)
     robot, falls = star(recording), first_falls(recording)
     shown = lie_where_they_fell(recording)
-    if middle is None:
-        size = recording.ground.cell * (np.array(recording.ground.heights.shape) - 1)
-        middle = np.array(recording.ground.origin) + size / 2
-    result = _result(shown, robot, int(falls[robot]), middle, tile_size)
+    result = _result(shown, robot, int(falls[robot]), tile_size)
     cameras = go_with(shown, shown.base_pos, robot, like.cameras[0] if like else None)
     words = _words(shown, title, [robot], result)
     return Shot(shown, shown.base_pos, cameras, stage, words, [robot], falls)
@@ -113,17 +108,12 @@ def _words(
     return words
 
 
-def _result(
-    recording: Recording, robot: int, fall: int, middle: np.ndarray, tile_size: float
-) -> Callable[[int], Line]:
-    """How far a robot is, and how it ended."""
+def _result(recording: Recording, robot: int, fall: int, tile_size: float) -> Callable[[int], Line]:
+    """How far a robot is from its start, and how it ended: the end is half a tile away, as in the paper's test."""
     way = recording.base_pos[:, robot, :2] - recording.base_pos[0, robot, :2]
     distance = np.linalg.norm(way, axis=1)
-    off = np.abs(recording.base_pos[:, robot, :2] - middle).max(1) > tile_size / 2
-    inside = ~off
-    began = int(inside.argmax()) if inside.any() else recording.num_steps
-    left = np.flatnonzero(off[began:])
-    end = began + int(left[0]) if len(left) and began < recording.num_steps else recording.num_steps
+    there = np.flatnonzero(distance > tile_size / 2)
+    end = int(there[0]) if len(there) else recording.num_steps
 
     def result(step: int) -> Line:
         if step >= fall:

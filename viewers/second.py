@@ -251,8 +251,7 @@ class Notes:
 def film_notes(notes: Notes, title: str, path: Path) -> None:
     """Write the video of an episode, with words that begin with a title."""
     recording = notes.recording()
-    start = recording.base_pos[0, 0, :2]  # episodes begin in the middle of a tile
-    film_anyhow([[walk(recording, title, middle=start)]], recording, path, SIZE, 25.0)
+    film_anyhow([[walk(recording, title)]], recording, path, SIZE, 25.0)
 
 
 def show_second(flags: argparse.Namespace, builds: Mapping[str, Build], first: str) -> None:

@@ -156,6 +156,23 @@ def test_training_goes_on_when_the_page_stands_still(page: Connection[Any, Any],
     assert trainer.iteration == 3
 
 
+def test_the_last_policy_is_filmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the clip before takes until training ends."""
+    begun: list[str] = []
+
+    def start(code: str, arguments: tuple[str, ...], errors: Any) -> subprocess.Popen[bytes]:
+        begun.append(arguments[1])
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"], stderr=errors)
+
+    monkeypatch.setattr(clips, "start_aside", start)
+    cfg = configured(video_every=1)
+    trainer = made(cfg)
+    with watched(cfg, trainer, trainer.env, tmp_path):  # type: ignore[arg-type]
+        for _ in range(3):
+            trainer.iterate()
+    assert begun == ["1", "3"]
+
+
 def test_a_clip_that_fails_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,14 +74,18 @@ def test_higher_ground_has_another_colour(stairs: HeightField) -> None:
     assert np.abs(deep - level).max() > 40
 
 
-@pytest.mark.parametrize("shape", ["stairs_up", "stairs_down", "gap", "pit", "stepping_stones"])
-def test_starts_are_apart_and_on_firm_ground(shape: str) -> None:
-    terrain = spread_starts(single_terrain(shape, 0.7), 9, 0.6)
+@pytest.mark.parametrize(
+    "shape", ["stairs_up", "stairs_down", "gap", "pit", "stepping_stones", "random_rough"]
+)
+def test_starts_are_apart_on_firm_ground_and_as_high_as_a_tiles_middle(shape: str) -> None:
+    cfg = TerrainConfig(border=5.0)
+    terrain = spread_starts(shape, 0.7, cfg, 9, 0.6)
     starts = terrain.origins.reshape(-1, 3)
     distance = np.linalg.norm(starts[:, None, :2] - starts[None, :, :2], axis=-1) + 9.0 * np.eye(9)
-    assert distance.min() > 1.0
+    assert len(starts) == 9 and distance.min() > 1.0
     np.testing.assert_allclose(starts[:, 2], terrain.ground.height_at(starts[:, :2].copy()), atol=1e-6)
-    assert starts[:, 2].min() > -2.0
+    middle = single_terrain(shape, 0.7, cfg).origins[0, 0, 2]
+    assert np.abs(starts[:, 2] - middle).max() < 0.25
 
 
 def test_a_mosaic_has_two_robots_on_each_tile_around_its_middle() -> None:
@@ -112,12 +116,10 @@ def test_a_robot_that_falls_again_counts_once(on_stairs: Recording) -> None:
     assert "3 robots, 0 fell" in words[0] and "3 robots, 1 fell" in words[1]
 
 
-def test_the_end_is_that_of_the_robots_own_tile(on_stairs: Recording) -> None:
+def test_the_end_is_half_a_tile_from_the_start(on_stairs: Recording) -> None:
     far = on_stairs.base_pos.copy()
-    far[:, 1, 0] = np.linspace(10.0, 15.0, len(far))  # on a second tile, beyond the middle of the map
-    far[:, [0, 2], 0] = 10.0
-    recording = dataclasses.replace(on_stairs, base_pos=far)
-    label = walk(recording, "one", middle=far[0, 1, :2]).label
+    far[:, 1, 0] = np.linspace(-10.0, -5.0, len(far))
+    label = walk(dataclasses.replace(on_stairs, base_pos=far), "one").label
     assert label and any("reached the end" in word for line in label(19) for word, _ in line)
     assert not any("reached the end" in word for line in label(9) for word, _ in line)
 

@@ -17,7 +17,6 @@ from envs.frames import yaw_of
 from envs.legged_env import LeggedEnv
 from evaluation.walking import evaluation_config
 from physics.scene import build_scene
-from terrains.grid import single_terrain
 from terrains.ground import HeightField, Plane
 from terrains.scan import HeightScan
 from viewers.lanes import spread_starts
@@ -80,8 +79,8 @@ class Simulation:
         else:
             cfg.terrain.type, cfg.terrain.border = "tile", _ROOM
             cfg.init.base_position, cfg.init.yaw = 0.05, 0.05  # apart from one another, in lanes
-            terrain = single_terrain(settings.terrain, settings.difficulty, cfg.terrain)
-            terrain = spread_starts(terrain, settings.robots, cfg.robot.init_height)
+            where = settings.terrain, settings.difficulty, cfg.terrain
+            terrain = spread_starts(*where, settings.robots, cfg.robot.init_height)
         self.env = env = LeggedEnv(cfg, settings.robots, "auto", device, num_threads, seed, terrain=terrain)
         self.model = build_scene(cfg.robot, Plane(), visuals=True)
         self.ground, self.joint_names, self.step_dt = env.ground, env.joint_names, env.step_dt

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import html
 import math
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +34,8 @@ FIGURES_EVERY = 1.0
 """Time between looks into the run folder, s."""
 IDLE = 0.5
 """Time between looks at whether somebody looks, s."""
+STARVED, BUSY = 0.5, 20.0
+"""A process that wakes up so late, s, takes its share of the cores for so long, s."""
 GOODBYE = 3.0
 """The last words need so long to reach the pages, s."""
 _SIDE = 5.0
@@ -77,6 +81,17 @@ def serve(descriptor: int) -> None:
         pass
     except Exception as error:  # whatever it is, training goes on, and says it
         pipe.send(f"{type(error).__name__}: {error}".split("\n")[0])
+
+
+def yield_cores(wholly: bool) -> None:
+    """Have this process run only while a core is idle, or else as nice as it is.
+
+    Nice alone costs a training twice as much: its threads wait for one another, so that what one loses all lose.
+    """
+    with suppress(AttributeError, OSError):  # not Linux, or not allowed
+        policy = os.SCHED_IDLE if wholly else os.SCHED_OTHER
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), policy, os.sched_param(0))
 
 
 class Page:
@@ -137,8 +152,15 @@ class Page:
     def run(self, pipe: Connection[Any, Any]) -> None:
         """Go on until training closes the pipe."""
         asked, figures_at, draw_at = False, -math.inf, -math.inf
+        expected, idle_at = math.inf, time.monotonic()
         while True:
             begun = time.monotonic()
+            if begun - expected > STARVED:  # others keep all cores busy: a page that never comes is of no use
+                yield_cores(wholly=False)
+                idle_at = begun + BUSY
+            elif begun > idle_at:
+                yield_cores(wholly=True)
+                idle_at = math.inf
             looking = bool(self.server.get_clients())
             try:
                 if looking and not asked:
@@ -159,7 +181,9 @@ class Page:
             else:  # a page that opens later begins with what is new
                 self.playback.forget()
                 figures_at = -math.inf
-            time.sleep(max(0.005, FRAME - (time.monotonic() - begun)) if looking else IDLE)
+            pause = max(0.005, FRAME - (time.monotonic() - begun)) if looking else IDLE
+            expected = time.monotonic() + pause
+            time.sleep(pause)
         self.show_figures(ended=True)
         time.sleep(GOODBYE if self.server.get_clients() else 0.0)
         self.server.stop()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,22 @@ class Feed:
         assert all(question is True for question in self.asked)
         self.pipe.close()
         self.serving.join(10.0)
+
+
+def test_a_starved_page_takes_its_share_for_a_while(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bool] = []
+    now = [0.0]
+    pipe, its = Pipe()
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds + (5.0 if len(said) == 1 else 0.0)  # once it was idle it had to wait
+        if now[0] > 60.0:
+            pipe.close()
+
+    monkeypatch.setattr(training, "yield_cores", lambda wholly: said.append(wholly))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    page.run(its)
+    assert said == [True, False, True]
 
 
 def test_nothing_is_asked_while_nobody_looks_and_the_end_is_said(page: Page) -> None:
