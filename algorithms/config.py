@@ -75,7 +75,8 @@ class LearnerConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     average_decay: float = 0.0
     """Weight of the past, by iteration, in a running average of the policy's weights; 0 for none. The average is
-    what is evaluated, played and exported: it walks more steadily than any policy that large steps pass through."""
+    what is evaluated, played and exported: it walks more steadily than any policy that large steps pass through.
+    After n updates the past weighs at most (1 + n) / (10 + n), so that early the average does not lag behind."""
     save_interval: int = 50
     """Iterations between checkpoints."""
     eval_envs: int = 128

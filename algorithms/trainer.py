@@ -82,6 +82,7 @@ class Trainer:
         ranks.broadcast(list(self.policy.state_dict().values()))
         self.average = copy.deepcopy(self.policy) if cfg.average_decay else None
         """Running average of the policy's weights, if asked for."""
+        self._averaged = torch.zeros((), device=env.device)  # updates that it has seen
         self.ppo = PPO(self.policy, cfg.ppo, env.device, ranks)
         self.seed = ranks.seed(seed)
         self.generator = torch.Generator(env.device)
@@ -189,8 +190,13 @@ class Trainer:
     def _follow(self) -> None:
         """Move the average towards the policy."""
         if self.average is not None:
-            mine, policy = self.average.state_dict(), self.policy.state_dict()
-            torch._foreach_lerp_(list(mine.values()), list(policy.values()), 1.0 - self.cfg.average_decay)
+            # of a policy that still changes fast, only the last few: the warm-up of TensorFlow's moving average
+            decay = ((1.0 + self._averaged) / (10.0 + self._averaged)).clamp(max=self.cfg.average_decay)
+            self._averaged += 1.0
+            mine = list(self.average.state_dict().values())
+            way = torch._foreach_sub(list(self.policy.state_dict().values()), mine)
+            torch._foreach_mul_(way, 1.0 - decay)
+            torch._foreach_add_(mine, way)
 
     def _guard(self, numbers: dict[str, float]) -> None:
         self._bad_updates = self._bad_updates + 1 if numbers["Loss/skipped"] else 0
@@ -327,6 +333,7 @@ class Trainer:
             raise ValueError("the checkpoint's networks differ in shape from this configuration's") from error
         self.ppo.load_state_dict(state["ppo"])
         self.iteration, self.train_time = state["iteration"], state["train_time"]
+        self._averaged.fill_(self.iteration)
         self.evaluation, self.best_score = state["evaluation"], state["best_score"]
         self.solved = state.get("solved", False)
         self._mean_return.copy_(state["counters"]["mean_return"])

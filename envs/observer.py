@@ -38,7 +38,9 @@ class Observer:
         self.cfg, self.terms, self.state, self._joint_names = cfg, terms, state, joint_names
         self._device = state.base_pos.device
         with torch.no_grad():
-            widths = {name: term.func(state).shape[1] for name, term in terms.items()}
+            widths = {
+                name: _width(name, term.func(state), len(state.base_pos)) for name, term in terms.items()
+            }
         self.layouts = {group: {name: widths[name] for name in cfg.terms_of(group)} for group in GROUPS}
         """Group -> observation term -> number of columns, in order."""
         self.groups = GROUPS if cfg.own_critic else GROUPS[:1]
@@ -116,3 +118,11 @@ def copied(obs: dict[str, Tensor], deep: bool) -> dict[str, Tensor]:
         return dict(obs)
     copies = {id(value): value.clone() for value in obs.values()}
     return {name: copies[id(value)] for name, value in obs.items()}
+
+
+def _width(name: str, column: Tensor, num_envs: int) -> int:
+    if column.ndim != 2 or len(column) != num_envs:
+        raise ValueError(
+            f"observation {name} gives {list(column.shape)}, not numbers for each robot, [{num_envs}, ...]"
+        )
+    return column.shape[1]

@@ -107,6 +107,10 @@ class Terms:
         columns, after_clip = [], torch.zeros_like(self.state.friction)
         for name, term in self.rewards.items():
             column = term.func(self.state, **term.params) * (term.weight * self.state.step_dt)
+            if column.shape != after_clip.shape:
+                raise ValueError(
+                    f"reward {name} gives {list(column.shape)}, not a number for each robot, {list(after_clip.shape)}"
+                )
             if name == "termination":
                 after_clip = column
             columns.append(column)

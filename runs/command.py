@@ -17,7 +17,8 @@ def typed(command: str) -> str:
     """How a user types another command, the way that this one was typed."""
     if sys.argv[0].startswith("trot "):
         return f"trot {command.replace('_', '-')}"
-    return f"python scripts/{command}.py"
+    script = Path(sys.argv[0]).with_name(f"{command}.py")
+    return f"python {script if script.parent.name == 'scripts' else Path('scripts', script.name)}"
 
 
 def set_threads(num_threads: int) -> int:

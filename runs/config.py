@@ -286,7 +286,7 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
         flags.device = flags.sim_device or flags.rl_device
     flags.task = default.task
     flags.plugin = own
-    plugins.check_size(own)
+    plugins.check_keepable(own)
     return flags
 
 

@@ -68,7 +68,7 @@ class PictureFlags(RunFlags):
         width, height, fps, scale = QUALITIES[self.quality]
         return (self.width or width, self.height or height), self.fps or fps, scale
 
-    def validate_pictures(self) -> None:
+    def validate_pictures(self, video: bool = True) -> None:
         """ValueError with one sentence for values that cannot work."""
         if self.num_envs < 0:
             raise ValueError(f"--num_envs must be at least 1, or 0 for the usual number, not {self.num_envs}")
@@ -77,6 +77,9 @@ class PictureFlags(RunFlags):
                 raise ValueError(f"--{name} must be an even number between 64 and 3840, not {value}")
         if self.fps and not 1 <= self.fps <= 240:
             raise ValueError(f"--fps must be between 1 and 240, not {self.fps:g}")
+        for name in ("mosaic", "versus", "versus_engine", "timelapse", "gif", "webp"):
+            if getattr(self, name) and not video:
+                raise ValueError(f"--{name} needs the video: leave out --no-video")
         asked = [name for name in ("mosaic", "versus", "timelapse") if getattr(self, name)]
         asked += ["versus_engine"] if self.versus_engine and not self.versus else []
         if len(asked) > 1:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from envs.plugins import digest, files
+from envs.plugins import LOADED, ROBOT, digest, files
 from envs.tasks import load_plugin
+from robots import ROBOTS
 from robots.config import RobotConfig
 
 FLAG = "--plugin"
@@ -80,8 +81,16 @@ def load_more(paths: Sequence[str], of_run: Sequence[str] = ()) -> tuple[str, ..
     return found
 
 
-def check_size(paths: Sequence[str]) -> None:
-    """ValueError for a plugin that is too large to be kept with a run."""
+def check_keepable(paths: Sequence[str]) -> None:
+    """ValueError for a loaded plugin that a run cannot keep: too large, or a file that needs others beside it."""
+    for plugin in [each for each in LOADED.values() if str(each.source) in paths and each.source.is_file()]:
+        for robot in plugin.holds.get(ROBOT, ()):
+            mjcf = ROBOTS[robot].mjcf_path.resolve()
+            if mjcf.is_relative_to(plugin.source.resolve().parent):
+                raise ValueError(
+                    f"plugin {plugin.source} needs {mjcf.name}, which a run would not keep: make a folder of both, "
+                    f"with an __init__.py"
+                )
     for path in paths:
         size = sum(file.stat().st_size for file in files(Path(path)))
         if size > LARGEST:

@@ -47,6 +47,7 @@ def new_project(path: Path, robot: str) -> list[Path]:
         path / "README.md": "README.md.txt",
         path / name / "__init__.py": "init.py.txt",
         path / name / "task.py": "task.py.txt",
+        path / "tests" / "conftest.py": "conftest.py.txt",
         path / "tests" / "test_task.py": "test_task.py.txt",
     }
     for file, template in files.items():

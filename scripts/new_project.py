@@ -35,7 +35,7 @@ def main() -> int:
     for file in new_project(path, flags.robot):
         print(file)
     print(f"next: cd {path} && pip install -e . --no-deps --no-build-isolation")
-    print(f"then: {typed('train')} --task {path.name}")
+    print(f"then: trot train --task {path.name}")
     return 0
 
 

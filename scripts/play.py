@@ -112,7 +112,7 @@ def main() -> int:
 
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
-    flags.validate_pictures()
+    flags.validate_pictures(flags.video)
     flags.validate_viewer(("script", "push", "mosaic", "versus", "versus_engine", "timelapse", "gif", "webp"))
     if flags.mosaic and (flags.shape or flags.difficulty is not None):
         raise ValueError("--mosaic shows the whole map of the training: leave out --shape and --difficulty")

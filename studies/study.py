@@ -13,7 +13,7 @@ import yaml
 
 from robots.config import nearest
 from runs.config import RunConfig, default_config, load_config, overlay, save_config
-from runs.plugins import check_size, differing, load_more
+from runs.plugins import check_keepable, differing, load_more
 from runs.training import validate
 from terrains.curriculum import STRATEGIES
 
@@ -168,7 +168,7 @@ def make_runs(experiment: Experiment, folder: Path, num_threads: int = 1) -> lis
             raise ValueError(f"name {name!r} must be made of letters, digits and _ . + -")
     if not experiment.variants:
         raise ValueError(f"experiment {experiment.name} has no variants")
-    check_size(experiment.plugin)
+    check_keepable(experiment.plugin)
     configs: dict[str, RunConfig] = {}
     for name, values in experiment.variants.items():
         try:

@@ -211,7 +211,8 @@ def test_the_average_follows_the_policy_is_evaluated_saved_and_resumed(tmp_path:
 
     def follow(iteration: int, numbers: dict[str, float]) -> None:
         nonlocal expected
-        expected = 0.75 * expected + 0.25 * weights(trainer)
+        decay = min(0.75, iteration / (9 + iteration))
+        expected = decay * expected + (1.0 - decay) * weights(trainer)
 
     trainer.train(4, follow)
     average = torch.cat([p.detach().flatten() for p in trainer.average.parameters()])

@@ -58,6 +58,19 @@ def remembering(num_envs: int = 8) -> LeggedEnv:
     return env
 
 
+def test_terms_of_a_wrong_shape_are_named() -> None:
+    cfg = calm()
+    cfg.rewards["each_joint"] = RewardTerm(lambda state: state.joint_vel, 1.0)
+    env = make(cfg, 4)
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match=r"reward each_joint gives \[4, 12\], not a number for each robot"):
+        env.step(torch.zeros(4, 12))
+    cfg = calm()
+    cfg.observations["height"] = ObservationTerm(lambda state: state.base_pos[:, 2], (1.0,), 0.0, "scalar")
+    with pytest.raises(ValueError, match=r"observation height gives \[4\], not numbers for each robot"):
+        make(cfg, 4)
+
+
 def test_a_term_remembers_until_its_episode_ends() -> None:
     env = remembering()
     steps, before = torch.zeros(8), env.get_observations()["policy"][:, -2:].clone()

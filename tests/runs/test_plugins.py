@@ -16,7 +16,7 @@ from robots import GO2
 from runs.config import default_config, load_config, parse, save_config
 from runs.flags import parse_flags
 from runs.folders import RunFlags, find_run, saved_value
-from runs.plugins import check_size, differing, hand_on, of_line, say_differing, together
+from runs.plugins import check_keepable, differing, hand_on, of_line, say_differing, together
 from studies.study import get_experiment, make_runs, prepare
 from tests.envs.test_plugins import HEAD, HOPPER, write
 
@@ -99,6 +99,16 @@ def test_a_package_may_be_named_by_its_init(tmp_path: Path) -> None:
     assert parse(["--plugin", str(path), "--task", "hop"]).plugin == (str(path.parent),)
 
 
+def test_a_file_that_needs_another_beside_it_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "dog.xml", GO2.mjcf_path.read_text())
+    robot = 'DOG = replace(GO2, name="dog", mjcf="dog.xml")\n'
+    task = 'TASKS = (Task("dog_flat", {"fast": Recipe(env)}, "Mine/Dog-v0"),)\n'
+    env = 'def env():\n    return replace(get_task("go2_flat").recipe("").env(), robot=DOG)\n'
+    path = write(tmp_path / "dog_task.py", HEAD + robot + env + task)
+    with pytest.raises(ValueError, match="needs dog.xml, which a run would not keep: make a folder of both"):
+        parse(["--plugin", str(path), "--task", "dog_flat"])
+
+
 def test_a_packages_robot_follows_into_the_run_and_into_policies(tmp_path: Path) -> None:
     write(tmp_path / "kennel" / "dog.xml", GO2.mjcf_path.read_text())
     robot = 'DOG = replace(GO2, name="dog", mjcf="dog.xml")\n'
@@ -145,7 +155,7 @@ def test_a_data_set_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = write(tmp_path / "hopping.py", HOPPER)
     monkeypatch.setattr("runs.plugins.LARGEST", 100)
     with pytest.raises(ValueError, match="a run keeps a copy: leave at most"):
-        check_size([str(path)])
+        check_keepable([str(path)])
 
 
 def test_an_experiment_keeps_one_plugin_for_all_its_runs(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_terrain_is_for_every_policy_and_in_the_files_names(
         (["--seconds", "-1"], "seconds"),
         (["--width", "161"], "width"),
         (["--fps", "0.5"], "fps"),
+        (["--gif", "--no-video"], "--gif needs the video: leave out --no-video"),
         (["--mosaic", "--timelapse"], "--mosaic and --timelapse exclude each other"),
         (["--mosaic", "--shape", "stairs_up"], "leave out --shape and --difficulty"),
         (["--viewer", "web", "--mosaic"], "leave out --mosaic, or --viewer"),
