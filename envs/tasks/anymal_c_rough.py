@@ -6,6 +6,7 @@ Values are the reference method's (code column, rough task; Rudin et al. 2021).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from envs import observations as obs
 from envs.config import EnvConfig, ObservationTerm
@@ -53,23 +54,22 @@ def fast() -> EnvConfig:
     return cfg
 
 
+LEARNER: dict[str, Any] = {
+    "policy": anymal_c_flat.LEARNER["policy"],
+    "ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4},
+    "average_decay": 0.97,
+}
+# Short rollouts and much exploration, as on flat ground.
 FAST = Recipe(
     env=fast,
-    agent={
-        "policy": {
-            "symmetry": "equivariant",
-            "init_std": 0.6,
-        },
-        "ppo": {
-            "desired_kl": 0.02,
-            "kl_half_life": 2000,
-            "entropy_coef": 0.003,
-            "num_epochs": 4,
-        },
-        "average_decay": 0.97,
+    agent=LEARNER
+    | {
+        "policy": LEARNER["policy"] | {"init_std": 1.0},
+        "ppo": LEARNER["ppo"] | {"num_steps": 12, "kl_half_life": 4000},
+        "save_interval": 100,
     },
     num_envs=1024,
-    max_iterations=4000,
+    max_iterations=8000,
 )
 
 
@@ -84,10 +84,10 @@ def tall() -> EnvConfig:
 # Twice as wide costs a GPU little. Updates end up a fourth as large as they began: the last policy is a settled one.
 WIDE = Recipe(
     env=tall,
-    agent=FAST.agent
+    agent=LEARNER
     | {
-        "policy": FAST.agent["policy"] | {"actor_hidden": (256, 128, 64), "critic_hidden": (256, 128, 64)},
-        "ppo": FAST.agent["ppo"] | {"kl_half_life": 700},
+        "policy": LEARNER["policy"] | {"actor_hidden": (256, 128, 64), "critic_hidden": (256, 128, 64)},
+        "ppo": LEARNER["ppo"] | {"kl_half_life": 700},
     },
 )
 

@@ -78,7 +78,7 @@ def test_published_differences_of_unitrees(task: str) -> None:
         "rewards.stand_still.params.max_turn": 0.1,
         "rewards.feet_air_time.params.min_turn": 0.1,
     }
-    assert get_task(task).recipe("fast").agent["policy"]["init_std"] == 1.2
+    assert get_task(task).recipe("fast").agent["policy"]["init_std"] == 2.0
 
 
 def test_published_differences_of_cassie() -> None:
@@ -121,10 +121,11 @@ def test_fast_values_of_anymal_c() -> None:
     }
     assert cfg.rewards["feet_air_time"].params == {"target": 0.25} and not cfg.only_positive_rewards
     assert cfg.commands.resampling_time == 2.5
-    assert (recipe.num_envs, recipe.max_iterations) == (512, 1000)
+    assert (recipe.num_envs, recipe.max_iterations) == (512, 2000)
     assert recipe.agent == {
-        "policy": {"symmetry": "equivariant", "init_std": 0.6},
-        "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
+        "policy": {"symmetry": "equivariant", "init_std": 1.0},
+        "ppo": {"desired_kl": 0.02, "kl_half_life": 2000, "entropy_coef": 0.003, "num_steps": 12},
+        "save_interval": 100,
         "average_decay": 0.97,
     }
 
