@@ -76,7 +76,7 @@ def curriculum(batch: int) -> Experiment:
     }
     # all levels are open after two thirds of the training, so that it is not judged before it got there
     variants["linear"]["env.curriculum.linear_steps"] = 9600
-    return Experiment("curriculum", common={"num_envs": 1024, "max_iterations": 600}, variants=variants)
+    return Experiment("curriculum", common={"num_envs": 1024, "max_iterations": 1200}, variants=variants)
 
 
 def batch_study(batch: int) -> Experiment:

@@ -125,6 +125,6 @@ TASKS = (
         },
         gym_id="Trot/AnymalCFlat-v0",
         targets=FLAT,
-        samples_needed={"fast": 11.7e6, "gpu": 25e6},
+        samples_needed={"fast": 5.6e6, "gpu": 25e6},
     ),
 )
