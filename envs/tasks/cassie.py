@@ -39,4 +39,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("cassie", "Cassie", adapt)
+TASKS = robot_tasks("cassie", "Cassie", adapt, flat_samples={"fast": 5.6e6})
