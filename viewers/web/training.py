@@ -28,7 +28,7 @@ from viewers.web.server import open_server
 
 HOST = "127.0.0.1"
 """Who may look: this machine, and whoever tunnels to it."""
-FRAME = 0.04
+FRAME = 0.08
 """Time between pictures, s."""
 FIGURES_EVERY = 1.0
 """Time between looks into the run folder, s."""
