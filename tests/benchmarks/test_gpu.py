@@ -86,7 +86,7 @@ def test_training_ends_when_the_target_is_reached(capsys: pytest.CaptureFixture[
 
     results = train_until(trainer, judge, (0.001, 0.002, 9.0))
     assert len(seen) == 2 and results["reached"] and results["falls"] == 0.25
-    assert results["iterations"] == seen[-1] and results["samples"] == seen[-1] * 4 * 24
+    assert results["iterations"] == seen[-1] and results["samples"] == seen[-1] * 4 * 12
     assert "falls 0.25" in capsys.readouterr().out
 
 

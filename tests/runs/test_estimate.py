@@ -71,7 +71,7 @@ def test_it_says_when_the_policy_should_be_good_where_that_was_measured() -> Non
         ),
         ("--recipe fast --num_envs 64", "num_envs is not that of the recipe"),
         ("--recipe reference", "recipe reference of anymal_c_flat was not measured"),
-        ("--task cassie_flat --recipe fast", "recipe fast of cassie_flat was not measured"),
+        ("--task go2_rough --recipe fast", "recipe fast of go2_rough was not measured"),
         ("--recipe fast --init_from anymal_c_flat", "from random weights"),
     ],
 )

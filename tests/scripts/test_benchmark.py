@@ -183,7 +183,7 @@ def test_learning_writes_curves_of_both_learners(tmp_path: Path, capsys: pytest.
     assert {(row["learner"], row["seed"]) for row in rows} == {
         (learner, seed) for learner in ("ours", "rsl_rl") for seed in "12"
     }
-    assert [row["samples"] for row in rows[:3]] == ["3072", "6144", "9216"]
+    assert [row["samples"] for row in rows[:3]] == ["1536", "3072", "4608"]
     assert (tmp_path / "learning.png").stat().st_size > 1000
 
 

@@ -54,7 +54,7 @@ def test_a_shipped_policy(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert shipped.checkpoint_path.stat().st_size < 0.5 * made.checkpoint_path.stat().st_size
     assert "env" not in checkpoint.load(shipped.checkpoint_path)
     figures = json.loads((tmp_path / "mine" / "figures.json").read_text())
-    assert figures["evaluation"]["nominal"] == {"falls": 0.5} and figures["samples"] == 2 * 8 * 24
+    assert figures["evaluation"]["nominal"] == {"falls": 0.5} and figures["samples"] == 2 * 8 * 12
     files = sorted(path.name for path in (tmp_path / "mine" / "exported").iterdir())
     assert files == ["policy.json", "policy.onnx"]
     again = parse(shlex.split(figures["train"])[2:])
