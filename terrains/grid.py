@@ -139,6 +139,17 @@ def build_terrain(cfg: TerrainConfig) -> Terrain:
     """
     cfg.validate()
     difficulties = np.arange(cfg.levels) / cfg.levels
+    return lay_out(cfg, difficulties, cfg.column_shapes(), _maker(cfg, difficulties))
+
+
+def row_of_tiles(name: str, difficulty: float, cfg: TerrainConfig, count: int) -> Terrain:
+    """Several tiles of one shape side by side, the first as in `single_terrain`; ValueError as `build_terrain`."""
+    difficulties = np.array([difficulty])
+    return lay_out(cfg, difficulties, [name] * count, _maker(cfg, difficulties))
+
+
+def _maker(cfg: TerrainConfig, difficulties: ndarray) -> Callable[[int, int, str], ndarray]:
+    """(level, column, shape) -> heights of a tile."""
 
     def tile(level: int, column: int, name: str) -> ndarray:
         # a generator of its own: a tile does not depend on how many others there are
@@ -146,7 +157,7 @@ def build_terrain(cfg: TerrainConfig) -> Terrain:
         parameters = cfg.parameters.get(name)
         return make_tile(name, float(difficulties[level]), cfg.tile_size, cfg.cell, rng, parameters)
 
-    return lay_out(cfg, difficulties, cfg.column_shapes(), tile)
+    return tile
 
 
 def lay_out(
@@ -176,9 +187,7 @@ def lay_out(
 def single_terrain(name: str, difficulty: float, cfg: TerrainConfig | None = None) -> Terrain:
     """One tile of one shape with the border of `cfg` around it; ValueError as `build_terrain`."""
     cfg = cfg or TerrainConfig()
-    rng = np.random.default_rng((cfg.seed, 0, 0))
-    tile = make_tile(name, difficulty, cfg.tile_size, cfg.cell, rng, cfg.parameters.get(name))
-    return _one_tile(tile, cfg, name, difficulty)
+    return _one_tile(_maker(cfg, np.array([difficulty]))(0, 0, name), cfg, name, difficulty)
 
 
 def load_terrain(path: Path, cfg: TerrainConfig | None = None, scale: float = 1.0) -> Terrain:

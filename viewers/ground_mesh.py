@@ -34,6 +34,12 @@ class GroundMesh:
     """World x and y whose colour a corner has, m, [K, 3, 2]."""
 
 
+def texture_places(mesh: GroundMesh, ground: HeightField) -> ndarray:
+    """Where on `ground_texture` corners lie, along its columns, then its rows, 0 to 1, [K, 3, 2]."""
+    size = ground.cell * (np.array(ground.heights.shape) - 1)
+    return ((mesh.places - np.array(ground.origin)) / size)[..., ::-1]
+
+
 def plane_mesh() -> GroundMesh:
     """Level ground to the horizon; its texture repeats every 2 m."""
     flat = _REACH * np.array([[[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]])

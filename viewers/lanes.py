@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy import ndarray
 
-from terrains.grid import Terrain, TerrainConfig, lay_out, single_terrain
+from terrains.grid import Terrain, TerrainConfig, row_of_tiles, single_terrain
 from terrains.ground import HeightField
-from terrains.shapes import make_tile
 
 _BESIDE, _BEHIND = 2.0, 2.7
 """Distance of lanes and of rows, in heights of a robot's base."""
@@ -42,14 +41,7 @@ def spread_starts(shape: str, difficulty: float, cfg: TerrainConfig, count: int,
     shifts = [np.array([row, lane, 0.0]) for row in rows for lane in lanes]
     shifts = [shift for shift in shifts if _fits(one.ground, middle + shift, height)] or [np.zeros(3)]
     tiles = -(-count // len(shifts))
-    terrain = one
-    if tiles > 1:
-
-        def tile(level: int, column: int, name: str) -> ndarray:
-            rng = np.random.default_rng((cfg.seed, level, column))
-            return make_tile(name, difficulty, cfg.tile_size, cfg.cell, rng, cfg.parameters.get(name))
-
-        terrain = lay_out(cfg, np.array([difficulty]), [shape] * tiles, tile)
+    terrain = row_of_tiles(shape, difficulty, cfg, tiles) if tiles > 1 else one
     order = sorted(range(tiles), key=lambda i: abs(2 * i - (tiles - 1)))  # those in the middle first
     starts = np.array([terrain.origins[0, i] + shift for i in order for shift in shifts][:count])
     starts[:, 2] = terrain.ground.height_at(starts[:, :2].copy())

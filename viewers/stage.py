@@ -11,7 +11,7 @@ from numpy import ndarray
 from robots.config import RobotConfig
 from terrains.ground import Ground, HeightField
 from viewers.canvas import Mesh
-from viewers.ground_mesh import ground_mesh, ground_texture, plane_mesh, plane_texture
+from viewers.ground_mesh import ground_mesh, ground_texture, plane_mesh, plane_texture, texture_places
 from viewers.recording import FIELD_OF_VIEW, Camera
 from viewers.skin import Wardrobe
 
@@ -42,10 +42,13 @@ class Stage:
         """Prepare the shapes."""
         self.robot = robot
         self.wardrobe = Wardrobe(robot)
+        bright = self.wardrobe.palette
+        grey = np.repeat(0.45 + 0.25 * bright.mean(1, keepdims=True), 3, axis=1)  # of those who fell
+        paints = np.pad(255 * np.concatenate((bright, grey)), ((0, 0), (0, 1)), constant_values=255)
+        self._paints = paints.astype(np.uint8)
         if isinstance(ground, HeightField):
             made = ground_mesh(ground)
-            size = ground.cell * (np.array(ground.heights.shape) - 1)
-            places = ((made.places - np.array(ground.origin)) / size)[..., ::-1]
+            places = texture_places(made, ground)
             self.picture = ground_texture(ground)
         else:
             made, self.picture = plane_mesh(), plane_texture()
@@ -82,8 +85,5 @@ class Stage:
             )
             parts.append((points, normals, colours + poses[i].fallen * len(self.wardrobe.palette)))
         points, normals, colours = (np.concatenate(column) for column in zip(*parts, strict=True))
-        bright = self.wardrobe.palette
-        grey = 0.45 + 0.25 * bright.mean(1, keepdims=True) + 0.0 * bright
-        palette = np.pad(255 * np.concatenate((bright, grey)), ((0, 0), (0, 1)), constant_values=255)
-        paint = np.repeat(palette.astype(np.uint8)[colours], 3, axis=0)
+        paint = np.repeat(self._paints[colours], 3, axis=0)
         return Mesh(points.reshape(-1, 3), normals.reshape(-1, 3), paint)

@@ -101,16 +101,24 @@ LEARNER: dict[str, Any] = {
     "ppo": {"desired_kl": 0.02, "kl_half_life": 1000, "entropy_coef": 0.003},
     "average_decay": 0.97,
 }
-# Few robots, short rollouts and many updates: the step a policy may take in an update is what limits early learning.
-# Robots that explore by little stand for a million samples before they step.
+
+
+def eager(learner: dict[str, Any], kl_half_life: int) -> dict[str, Any]:
+    """A learner for few robots: short rollouts, many updates, much exploration.
+
+    The step that a policy may take in an update is what limits early learning, and robots that explore by little
+    stand for a million samples before they step.
+    """
+    return learner | {
+        "policy": learner["policy"] | {"init_std": 1.0},
+        "ppo": learner["ppo"] | {"num_steps": 12, "kl_half_life": kl_half_life},
+        "save_interval": 100,
+    }
+
+
 FAST = Recipe(
     env=fast,
-    agent=LEARNER
-    | {
-        "policy": LEARNER["policy"] | {"init_std": 1.0},
-        "ppo": LEARNER["ppo"] | {"num_steps": 12, "kl_half_life": 2000},
-        "save_interval": 100,
-    },
+    agent=eager(LEARNER, kl_half_life=2000),
     num_envs=512,
     max_iterations=2000,
 )

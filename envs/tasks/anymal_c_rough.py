@@ -6,7 +6,6 @@ Values are the reference method's (code column, rough task; Rudin et al. 2021).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from envs import observations as obs
 from envs.config import EnvConfig, ObservationTerm
@@ -54,20 +53,11 @@ def fast() -> EnvConfig:
     return cfg
 
 
-LEARNER: dict[str, Any] = {
-    "policy": anymal_c_flat.LEARNER["policy"],
-    "ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4},
-    "average_decay": 0.97,
-}
-# Short rollouts and much exploration, as on flat ground.
+LEARNER = anymal_c_flat.LEARNER | {"ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4}}
+
 FAST = Recipe(
     env=fast,
-    agent=LEARNER
-    | {
-        "policy": LEARNER["policy"] | {"init_std": 1.0},
-        "ppo": LEARNER["ppo"] | {"num_steps": 12, "kl_half_life": 4000},
-        "save_interval": 100,
-    },
+    agent=anymal_c_flat.eager(LEARNER, kl_half_life=4000),
     num_envs=1024,
     max_iterations=8000,
 )

@@ -16,7 +16,7 @@ from PIL import Image
 from viser import SceneNodePointerEvent
 
 from terrains.ground import Ground, HeightField
-from viewers.ground_mesh import ground_mesh, ground_texture
+from viewers.ground_mesh import ground_mesh, ground_texture, texture_places
 from viewers.shapes import shown_geoms
 from viewers.web.shapes import Surface, geom_surface, joined, to_glb
 
@@ -73,8 +73,7 @@ def ground_glb(ground: HeightField) -> bytes:
         cells = max(cells + 1, int(cells * np.sqrt(len(mesh.points) / MOST_TRIANGLES)))
         heights = ground.heights[::cells, ::cells]
         mesh = ground_mesh(HeightField(heights, cells * ground.cell, ground.origin, ground.slope_threshold))
-    size = ground.cell * (np.array(ground.heights.shape) - 1)
-    places = ((mesh.places - np.array(ground.origin)) / size)[..., ::-1].reshape(-1, 2)
+    places = texture_places(mesh, ground).reshape(-1, 2)
     corners = np.concatenate((mesh.points.reshape(-1, 3), places), -1).astype(np.float32)
     rows, index = np.unique(corners, axis=0, return_inverse=True)
     surface = Surface(rows[:, :3], index.reshape(-1, 3), np.ones((len(rows), 3)), places=rows[:, 3:])
