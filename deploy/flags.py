@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
-import os
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -134,8 +134,10 @@ def _check_file(flag: str, path: Path | None) -> None:
         raise ValueError(f"--{flag} {path} is a folder; give a file")
     if not path.resolve().parent.is_dir():
         raise ValueError(f"--{flag} {path}: the folder does not exist")
-    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
-        raise ValueError(f"--{flag} {path} cannot be written")
+    try:  # permissions alone do not say it: root, /proc, read-only disks
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise ValueError(f"--{flag} {path} cannot be written ({error.strerror})") from error
 
 
 def contact_time(flags: argparse.Namespace, facts: dict[str, Any]) -> float:

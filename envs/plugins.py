@@ -150,7 +150,9 @@ def _checked(path: Path) -> Path:
     if source.name == "__init__.py":
         source = source.parent
     if not source.exists():
-        there = [found.name for found in source.parent.glob("*") if found.suffix == ".py" or found.is_dir()]
+        there = [found.name for found in source.parent.glob("*.py")]
+        if source.parent != Path(__file__).parent.parent:  # the packages there are this project's
+            there += [found.parent.name for found in source.parent.glob("*/__init__.py")]
         raise ValueError(f"no plugin {str(path)!r}.{nearest(source.name, there)}")
     if source.is_dir() and not (source / "__init__.py").is_file():
         inside = [str(path / found.parent.name) for found in sorted(source.glob("*/__init__.py"))]

@@ -48,10 +48,10 @@ def check_output(path: Path, flag: str = "") -> None:
     new = not path.exists()
     try:
         path.open("ab").close()
+        if new:
+            path.unlink()
     except OSError as error:
         raise ValueError(f"{where} cannot be written ({error.strerror})") from error
-    if new:
-        path.unlink()
 
 
 def command(main: Callable[[], int | None]) -> None:

@@ -24,8 +24,12 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     Raises:
         ValueError: a flag that does not exist, the sentence lists the nearest valid ones; or a bad value.
     """
+    argv = sys.argv[1:] if argv is None else argv
     config, unknown = peek(default, argv)
     for arg in unknown:
+        flag = dict(zip(argv[1:], argv, strict=False)).get(arg, "")
+        if flag.replace("_", "-") in _switches(default):
+            raise ValueError(f"{flag} is a switch: give it alone, or with True or False, not {arg!r}")
         raise ValueError(_unknown(arg.split("=")[0], default))
     return config
 
@@ -45,10 +49,20 @@ def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
             raise
         lines = "\n".join(line.strip("│ ") for line in box.getvalue().splitlines()[1:])
         sentence = re.split(r"\n[─-]*\n", lines.lstrip("─-\n"))[0]  # up to an empty or a drawn line
-        raise ValueError(" ".join(sentence.split())) from end
+        raise ValueError(_with_default(" ".join(sentence.split()), default)) from end
     for name, value in vars(config).items():
         check_numbers(value, name if dataclasses.is_dataclass(value) else f"--{name}")
     return config, [*unknown, *strays]
+
+
+def _with_default(sentence: str, default: Any) -> str:
+    """What tyro says of a flag's value, and what a good one looks like where it does not list the choices."""
+    known = dict(values(default))
+    value = next((known[name] for name in re.findall(r"--[\w.-]*\w", sentence) if name in known), None)
+    if value in (None, "", ()) or "one of" in sentence:
+        return sentence
+    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    return f"{sentence.rstrip('.')}; its default is {shown}"
 
 
 # ---------------------------------------------------------------------- a.b=c

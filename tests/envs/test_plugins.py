@@ -172,6 +172,8 @@ def test_paths_that_are_no_plugins(tmp_path: Path) -> None:
             write(tmp_path / name, "") if "." in name else None
         with pytest.raises(ValueError, match=sentence):
             load_plugin(tmp_path / name)
+    with pytest.raises(ValueError, match=r"no plugin .*native\.py'\.$"):  # a package of this project is none
+        load_plugin(Path(__file__).parents[2] / "native.py")
 
 
 def install(site: Path, name: str, text: str) -> None:

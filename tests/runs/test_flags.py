@@ -52,6 +52,9 @@ def test_the_value_of_a_flag_is_no_override() -> None:
         ("env.noise.enabled=maybe", "env.noise.enabled must be true or false, not 'maybe'"),
         ("env.commands.lin_vel_x=[1]", "Expected 2 values"),
         ("task=go3", "unknown task 'go3'.*Did you mean go2"),
+        ("--agent.policy.actor_hidden big", "its default is 128 64 32"),
+        ("--env.commands.lin_vel_x 1", "Expected 2 values; its default is -1.0 1.0"),
+        ("--env.commands.heading maybe", "heading is a switch: give it alone, or with True or False, not 'maybe'"),
     ],
 )
 def test_a_bad_override_is_one_sentence(line: str, sentence: str) -> None:

@@ -324,6 +324,7 @@ def test_unfit_model_is_one_sentence(
         (["--episodes", "0"], "--episodes must be at least 1"),
         (["--seconds", "nan"], "--seconds must be at least 2"),
         (["--json", "/nowhere/x.json"], "the folder does not exist"),
+        (["--json", "/proc/x.json"], "--json /proc/x.json cannot be written"),
         (["--video", "/nowhere/x.mp4"], "--video /nowhere/x.mp4: the folder does not exist"),
         (["--video", "x.avi"], "--video x.avi must be an .mp4 file"),
         (["--viewer", "wbe"], "invalid choice: 'wbe' (choose from"),
