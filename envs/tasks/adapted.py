@@ -15,6 +15,7 @@ def robot_tasks(
     adapt: Callable[[EnvConfig], EnvConfig],
     on_flat_ground: Callable[[EnvConfig], EnvConfig] | None = None,
     flat_samples: dict[str, float] | None = None,
+    rough_samples: dict[str, float] | None = None,
 ) -> tuple[Task, Task]:
     """`<robot>_flat` and `<robot>_rough`, known to gymnasium as `Trot/<gym_name>Flat-v0` and `...Rough-v0`.
 
@@ -24,15 +25,17 @@ def robot_tasks(
         adapt: changes a configuration of ANYmal C's to the robot's and returns it.
         on_flat_ground: changes it further for recipes of the flat task other than `reference`.
         flat_samples: what is known of `Task.samples_needed` of the flat task.
+        rough_samples: the same of the rough task.
     """
 
     def flat(cfg: EnvConfig) -> EnvConfig:
         return on_flat_ground(adapt(cfg)) if on_flat_ground else adapt(cfg)
 
-    flat_task = _adapted(anymal_c_flat.TASKS[0], f"{robot}_flat", f"Trot/{gym_name}Flat-v0", adapt, flat)
+    flat_task, rough_task = anymal_c_flat.TASKS[0], anymal_c_rough.TASKS[0]
+    gym_id = f"Trot/{gym_name}"
     return (
-        replace(flat_task, samples_needed=flat_samples or {}),
-        _adapted(anymal_c_rough.TASKS[0], f"{robot}_rough", f"Trot/{gym_name}Rough-v0", adapt, adapt),
+        _adapted(flat_task, f"{robot}_flat", f"{gym_id}Flat-v0", adapt, flat, flat_samples or {}),
+        _adapted(rough_task, f"{robot}_rough", f"{gym_id}Rough-v0", adapt, adapt, rough_samples or {}),
     )
 
 
@@ -42,12 +45,13 @@ def _adapted(
     gym_id: str,
     reference: Callable[[EnvConfig], EnvConfig],
     others: Callable[[EnvConfig], EnvConfig],
+    samples_needed: dict[str, float],
 ) -> Task:
     recipes = {
         key: _adapted_recipe(recipe, reference if key == "reference" else others)
         for key, recipe in task.recipes.items()
     }
-    return Task(name, recipes, gym_id, task.targets)
+    return Task(name, recipes, gym_id, task.targets, samples_needed)
 
 
 def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> Recipe:
