@@ -28,7 +28,7 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     config, unknown = peek(default, argv)
     for arg in unknown:
         flag = dict(zip(argv[1:], argv, strict=False)).get(arg, "")
-        if flag.replace("_", "-") in _switches(default):
+        if not arg.startswith("-") and "=" not in arg and flag.replace("_", "-") in _switches(default):
             raise ValueError(f"{flag} is a switch: give it alone, or with True or False, not {arg!r}")
         raise ValueError(_unknown(arg.split("=")[0], default))
     return config
