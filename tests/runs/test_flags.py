@@ -56,7 +56,10 @@ def test_the_value_of_a_flag_is_no_override() -> None:
         ("--env.commands.lin_vel_x 1", "Expected 2 values; its default is -1.0 1.0"),
         ("--check --num_env 3", "unknown flag --num_env. Did you mean --num-envs"),
         ("--check nm_envs=3", "unknown argument nm_envs. Did you mean num_envs"),
-        ("--env.commands.heading maybe", "heading is a switch: give it alone, or with True or False, not 'maybe'"),
+        (
+            "--env.commands.heading maybe",
+            "heading is a switch: give it alone, or with True or False, not 'maybe'",
+        ),
     ],
 )
 def test_a_bad_override_is_one_sentence(line: str, sentence: str) -> None:
