@@ -24,12 +24,8 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     Raises:
         ValueError: a flag that does not exist, the sentence lists the nearest valid ones; or a bad value.
     """
-    argv = sys.argv[1:] if argv is None else argv
     config, unknown = peek(default, argv)
     for arg in unknown:
-        flag = dict(zip(argv[1:], argv, strict=False)).get(arg, "")
-        if not arg.startswith("-") and "=" not in arg and flag.replace("_", "-") in _switches(default):
-            raise ValueError(f"{flag} is a switch: give it alone, or with True or False, not {arg!r}")
         raise ValueError(_unknown(arg.split("=")[0], default))
     return config
 
@@ -141,16 +137,17 @@ def _plain_switches(args: list[str], default: Any) -> list[str]:
     plain: list[str] = []
     for arg in args:
         flag, equals, word = arg.partition("=")
-        if equals and flag.replace("_", "-") in switches and word.lower() in (*_YES, *_NO):
-            plain.append(flag)
-        elif plain and plain[-1].replace("_", "-") in switches and arg.lower() in (*_YES, *_NO):
-            word = arg
-        else:
+        if not equals and not arg.startswith("-") and plain and plain[-1].replace("_", "-") in switches:
+            flag, word = plain.pop(), arg
+        elif not equals or flag.replace("_", "-") not in switches:
             plain.append(arg)
             continue
+        if word.lower() not in (*_YES, *_NO):
+            raise ValueError(f"{flag} is a switch: give it alone, or with True or False, not {word!r}")
         if word.lower() in _NO:
-            group, dot, name = plain[-1].removeprefix("--").rpartition(".")
-            plain[-1] = f"--{group}{dot}no-{name}"
+            group, dot, name = flag.removeprefix("--").rpartition(".")
+            flag = f"--{group}{dot}no-{name}"
+        plain.append(flag)
     return plain
 
 

@@ -44,4 +44,11 @@ def sturdy(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("a1", "A1", adapt, sturdy, flat_samples={"fast": 4.4e6}, rough_samples={"gpu": 59e6})
+TASKS = robot_tasks(
+    "a1",
+    "A1",
+    adapt,
+    on_flat_ground=sturdy,
+    flat_samples={"fast": 4.4e6},
+    rough_samples={"gpu": 59e6},
+)

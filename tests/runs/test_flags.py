@@ -60,6 +60,7 @@ def test_the_value_of_a_flag_is_no_override() -> None:
             "--env.commands.heading maybe",
             "heading is a switch: give it alone, or with True or False, not 'maybe'",
         ),
+        ("--env.commands.heading=maybe", "heading is a switch: .* not 'maybe'"),
     ],
 )
 def test_a_bad_override_is_one_sentence(line: str, sentence: str) -> None:
