@@ -223,9 +223,9 @@ def _spread(
     parts = [part for part in np.array_split(np.arange(len(rows)), 2 * processes) if len(part)]
     # spawn: a forked copy of onnxruntime's or MuJoCo's threads may hang
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        columns = zip(*((rows[part], [seeds[i] for i in part]) for part in parts), strict=True)
         try:
-            records = list(pool.map(run, *columns))
+            futures = [pool.submit(run, rows[part], [seeds[i] for i in part]) for part in parts]
+            records = [future.result() for future in futures]
         except KeyboardInterrupt:  # or the pool would drive to the end all that has begun
             for process in active_children():
                 process.terminate()

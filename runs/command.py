@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from algorithms.trainer import NonFiniteError
+from runs import interrupt
 from runs.memory import is_out_of_memory
 
 
@@ -60,6 +61,7 @@ def command(main: Callable[[], int | None]) -> None:
     The exit status is then 2; it is 130 after Ctrl-C.
     """
     try:
+        interrupt.begin()
         sys.exit(main() or 0)
     except KeyboardInterrupt:
         print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import runs.interrupt  # noqa: F401 # isort: skip
+import runs.interrupt  # isort: skip
 
 import numpy as np
 
@@ -116,6 +116,7 @@ def show(flags: argparse.Namespace, folder: Path, mjcf: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Drive and measure; the last line printed is `key=value` figures. Returns the exit status."""
+    runs.interrupt.begin()
     try:
         flags = parse(argv, __doc__)
         folder = exported(flags.policy)

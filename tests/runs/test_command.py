@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from runs.command import check_output, command
 from runs.flags import parse_flags
 from scripts import evaluate
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +23,22 @@ def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     with pytest.raises(SystemExit) as end:
         command(main)
     assert end.value.code == 130 and capsys.readouterr().err == "train.py: stopped\n"
+
+
+@pytest.mark.parametrize(("file", "status"), [("scripts/train.py", 130), ("tests/train.py", 1)])
+def test_ctrl_c_during_imports_cannot_be_swallowed(file: str, status: int) -> None:
+    program = (
+        f"import signal, sys; sys.modules['__main__'].__file__ = {str(ROOT / file)!r}\n"
+        "import runs.interrupt\n"
+        "try: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt: pass\n"
+        "runs.interrupt.begin()\n"
+        "try: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt: sys.exit(1)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == status
+    assert result.stderr == ("stopped\n" if status == 130 else "")
 
 
 def test_outputs_are_tried_before_the_work(tmp_path: Path) -> None:

@@ -257,12 +257,13 @@ def test_going_on_from_nothing_writes_over_nothing(trained: Path, tmp_path: Path
 
 def test_ctrl_c_before_training_is_one_word(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, "--log_dir", str(tmp_path)]
-    for seconds in (0.3, 1.0, 2.0):  # python starts, libraries are imported, flags are read
+    # python starts, libraries are imported (some swallow what is raised then), flags are read
+    for seconds in (0.2, 0.22, 0.24, 0.26, 0.28, 0.3, 0.5, 1.0, 2.0):
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(seconds)
         program.send_signal(signal.SIGINT)
         out, error = program.communicate(timeout=60)
-        assert "Traceback" not in error.replace("Traceback", "", int(seconds < 0.5)), error
+        assert "Traceback" not in error, error
         assert program.returncode in (130, -signal.SIGINT, 0), out
 
 
