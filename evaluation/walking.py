@@ -62,7 +62,8 @@ def evaluation_config(cfg: EnvConfig, seconds: float, push: bool = False) -> Env
 
     Friction 1.0 and otherwise the robot as it is modelled, with its drives' delay and what its height scan misses;
     no other differences between robots, no observation noise, no pushes unless asked (+-1 m/s every 10 s); reset
-    noise stays on. On a map, robots start on all levels alike.
+    noise stays on. On a map, robots start on all levels alike, and no farther than 1 m from a tile's middle in x and
+    y, so that policies are compared from the same ground whatever they were trained from.
     """
     cfg.curriculum.strategy = "uniform"
     cfg.noise.enabled = False
@@ -73,6 +74,7 @@ def evaluation_config(cfg: EnvConfig, seconds: float, push: bool = False) -> Env
         push_velocity=1.0,
     )
     cfg.init.random_first_episode = False
+    cfg.init.base_position = min(cfg.init.base_position, 1.0)
     # commands are imposed and episodes ended from outside
     cfg.commands.resampling_time = cfg.episode_length = seconds + 1.0
     cfg.commands.heading = False

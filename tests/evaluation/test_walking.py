@@ -42,6 +42,13 @@ def test_conditions_are_nominal() -> None:
     assert env.max_episode_length > 50, "no time-out within the evaluation"
 
 
+@pytest.mark.parametrize(("trained", "evaluated"), [(0.2, 0.2), (3.0, 1.0)])
+def test_starts_farther_out_than_the_usual_ones_are_not_evaluated(trained: float, evaluated: float) -> None:
+    cfg = reference()
+    cfg.init.base_position = trained
+    assert evaluation_config(cfg, 1.0).init.base_position == evaluated
+
+
 def test_a_standing_robot_misses_what_it_is_asked_for() -> None:
     env = nominal(8, seconds=4.0)
     result = evaluate(env, stand, seconds=4.0, segment=2.0, seed=5)
