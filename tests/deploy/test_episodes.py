@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +30,20 @@ from tests.deploy.common import MJCF, edit
 def test_processes_do_not_change_the_figures(run_folder: Path) -> None:
     one, two = (sim2sim_episodes.drive_all(run_folder / "exported", MJCF, 3, 2.0, 1, n) for n in (1, 2))
     assert np.array_equal(one.lin_error, two.lin_error) and np.array_equal(one.work, two.work)
+
+
+def sleep(rows: np.ndarray, seeds: list[list[int]]) -> None:
+    time.sleep(60.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_ctrl_c_stops_the_processes_without_a_word_of_theirs(capfd: pytest.CaptureFixture[str]) -> None:
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        sim2sim_episodes._spread(sleep, np.zeros((8, 3)), 1, 2)  # type: ignore[arg-type]
+    assert time.monotonic() - begun < 30.0 and not multiprocessing.active_children()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_policy_with_a_memory_is_driven_episode_by_episode(env: LeggedEnv, tmp_path: Path) -> None:
