@@ -32,8 +32,9 @@ def test_processes_do_not_change_the_figures(run_folder: Path) -> None:
     assert np.array_equal(one.lin_error, two.lin_error) and np.array_equal(one.work, two.work)
 
 
-def sleep(rows: np.ndarray, seeds: list[list[int]]) -> None:
+def sleep(rows: np.ndarray, seeds: list[list[int]]) -> sim2sim_episodes.Episodes:
     time.sleep(60.0)
+    raise AssertionError("not stopped")
 
 
 @pytest.mark.filterwarnings("error")
@@ -41,7 +42,7 @@ def test_ctrl_c_stops_the_processes_without_a_word_of_theirs(capfd: pytest.Captu
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        sim2sim_episodes._spread(sleep, np.zeros((8, 3)), 1, 2)  # type: ignore[arg-type]
+        sim2sim_episodes._spread(sleep, np.zeros((8, 3)), 1, 2)
     assert time.monotonic() - begun < 30.0 and not multiprocessing.active_children()
     assert capfd.readouterr().err == ""
 
