@@ -47,13 +47,17 @@ def fast() -> EnvConfig:
     cfg.scan.lookup = "bilinear"
     cfg.init.yaw = math.pi
     cfg.commands.resampling_time = 5.0
+    cfg.commands.lin_vel_x = cfg.commands.lin_vel_y = (-1.0, 1.0)
     cfg.rewards["orientation"].weight = -1.5
     cfg.rewards["dof_vel_limits"].weight = -1.0
     cfg.rewards["feet_air_time"].weight = 2.5
     return cfg
 
 
-LEARNER = anymal_c_flat.LEARNER | {"ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4}}
+# stairs take more exploration than level ground
+LEARNER = anymal_c_flat.LEARNER | {
+    "ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4, "entropy_coef": 0.003}
+}
 
 FAST = Recipe(
     env=fast,

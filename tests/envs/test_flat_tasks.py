@@ -121,10 +121,11 @@ def test_fast_values_of_anymal_c() -> None:
     }
     assert cfg.rewards["feet_air_time"].params == {"target": 0.25} and not cfg.only_positive_rewards
     assert cfg.commands.resampling_time == 2.5
+    assert cfg.commands.lin_vel_x == cfg.commands.lin_vel_y == (-1.2, 1.2)
     assert (recipe.num_envs, recipe.max_iterations) == (512, 2000)
     assert recipe.agent == {
         "policy": {"symmetry": "equivariant", "init_std": 1.0},
-        "ppo": {"desired_kl": 0.02, "kl_half_life": 2000, "entropy_coef": 0.003, "num_steps": 12},
+        "ppo": {"desired_kl": 0.02, "kl_half_life": 2000, "entropy_coef": 0.001, "num_steps": 12},
         "save_interval": 100,
         "average_decay": 0.97,
     }
