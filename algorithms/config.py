@@ -51,6 +51,9 @@ class PPOConfig:
     """Lambda of generalised advantage estimation (Schulman et al., arXiv 1506.02438)."""
     entropy_coef: float = 0.01
     """Weight of the entropy bonus."""
+    entropy_half_life: int = 0
+    """Updates after which `entropy_coef` has halved: wide exploration first, then a policy that acts as well without
+    its noise. 0: constant."""
     value_coef: float = 1.0
     """Weight of the value loss."""
     learning_rate: float = 1e-3
@@ -100,6 +103,7 @@ class LearnerConfig:
             ("ppo.max_grad_norm", ppo.max_grad_norm),
             ("ppo.desired_kl", ppo.desired_kl),
             ("ppo.kl_half_life", ppo.kl_half_life + 1),
+            ("ppo.entropy_half_life", ppo.entropy_half_life + 1),
             ("policy.init_std", policy.init_std),
             ("policy.std_range", policy.std_range[0]),
             ("policy.recurrent_hidden", policy.recurrent_hidden),

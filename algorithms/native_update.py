@@ -64,9 +64,9 @@ class _Weights:
 class NativeGradients:
     """Gradients of mini-batches of one rollout; see `loss_gradients` for the formulas."""
 
-    def __init__(self, cfg: PPOConfig, policy: ActorCritic):
+    def __init__(self, cfg: PPOConfig, policy: ActorCritic, entropy_coef: Tensor):
         """Compile, or load from the cache; NoCompiler where that is impossible."""
-        self.cfg, self.policy = cfg, policy
+        self.cfg, self.policy, self.entropy_coef = cfg, policy, entropy_coef
         self._library = build(SIMD.read_text() + (Path(__file__).parent / "native/ppo.cpp").read_text())
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class NativeGradients:
             ctypes.byref(batch),
             torch.get_num_threads(),
         )
-        self.policy.log_std.grad = gradient - cfg.entropy_coef
+        self.policy.log_std.grad = gradient - self.entropy_coef
         actor.finish()
         critic.finish()
         surrogate, value, shift = (sums / len(order)).float()
@@ -113,9 +113,9 @@ class NativeGradients:
         return torch.stack((surrogate, value, kl))
 
 
-def native_gradients(policy: ActorCritic, cfg: PPOConfig) -> NativeGradients | None:
+def native_gradients(policy: ActorCritic, cfg: PPOConfig, entropy_coef: Tensor) -> NativeGradients | None:
     """Compiled gradients, or None where there is no compiler (torch does it then, in two to three times the time)."""
     try:
-        return NativeGradients(cfg, policy)
+        return NativeGradients(cfg, policy, entropy_coef)
     except NoCompiler:
         return None

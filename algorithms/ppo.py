@@ -96,13 +96,13 @@ def loss_gradients(
 
 
 def loss_figures(
-    cfg: PPOConfig, loss: LossGradients, log_std: Tensor, old_log_std: Tensor
+    loss: LossGradients, entropy_coef: Tensor | float, log_std: Tensor, old_log_std: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Sums over the samples.
 
     Args:
-        cfg: weight of the entropy bonus.
         loss: of all samples.
+        entropy_coef: weight of the entropy bonus.
         log_std: log standard deviation, [A].
         old_log_std: that of the policy that acted, [A].
 
@@ -113,7 +113,7 @@ def loss_figures(
     variance_ratio = torch.exp(2.0 * (old_log_std - log_std))
     kl = (log_std - old_log_std + 0.5 * (variance_ratio + loss.shift.mean(0)) - 0.5).sum()
     terms = torch.stack((-loss.surrogate.mean(), loss.value_error.mean(), kl))
-    return loss.log_std.sum(0) - cfg.entropy_coef, terms
+    return loss.log_std.sum(0) - entropy_coef, terms
 
 
 class PPO:
@@ -126,12 +126,14 @@ class PPO:
         """Learning rate, a tensor on the device."""
         self.desired_kl = torch.tensor(cfg.desired_kl, device=device)
         """KL divergence that the learning rate is adapted to, a tensor on the device."""
+        self.entropy_coef = torch.tensor(cfg.entropy_coef, device=device)
+        """Weight of the entropy bonus, a tensor on the device."""
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.learning_rate, fused=True, capturable=device.type == "cuda"
         )
         self._alike = policy.cfg.actor_hidden == policy.cfg.critic_hidden and policy.obs_normaliser is None
         by_sample = device.type == "cpu" and not policy.recurrent
-        self._native = native_gradients(policy, cfg) if by_sample else None
+        self._native = native_gradients(policy, cfg, self.entropy_coef) if by_sample else None
 
     def compile(self, backend: str = "inductor") -> None:
         """From now on let torch.compile make few kernels of a mini-batch's gradients and decisions.
@@ -166,6 +168,8 @@ class PPO:
                 self._apply(gradients(order[k * batch : (k + 1) * batch], old_log_std), totals)
         if cfg.kl_half_life:
             self.desired_kl *= 0.5 ** (1.0 / cfg.kl_half_life)
+        if cfg.entropy_half_life:
+            self.entropy_coef *= 0.5 ** (1.0 / cfg.entropy_half_life)
         done = (cfg.num_epochs * cfg.num_mini_batches - totals[3]).clamp(min=1.0)
         return {
             "surrogate": totals[0] / done,
@@ -253,7 +257,7 @@ class PPO:
         self, gradients: Layers, loss: LossGradients, old_log_std: Tensor
     ) -> tuple[list[Tensor], Tensor]:
         """Sums over the mini-batch: gradients of the parameters, in their order, and the loss's three figures."""
-        by_log_std, terms = loss_figures(self.cfg, loss, self.policy.log_std.detach(), old_log_std)
+        by_log_std, terms = loss_figures(loss, self.entropy_coef, self.policy.log_std.detach(), old_log_std)
         both, count = added_up(gradients), len(self.policy.cfg.actor_hidden) + 1
         by_actor, by_critic = both[:count], both[count:]
         if not by_critic:  # a pair
@@ -286,7 +290,8 @@ class PPO:
             rollout.returns[:, robots].flatten(),
         )
         self.optimizer.zero_grad(set_to_none=True)
-        policy.log_std.grad, terms = loss_figures(self.cfg, loss, policy.log_std.detach(), old_log_std)
+        log_std = policy.log_std.detach()
+        policy.log_std.grad, terms = loss_figures(loss, self.entropy_coef, log_std, old_log_std)
         torch.autograd.backward((mean, value), (loss.mean.view_as(mean), loss.value.view_as(value)))
         return terms
 
@@ -319,11 +324,12 @@ class PPO:
         return (norm / cfg.max_grad_norm).clamp(min=1.0), bad.float()
 
     def state_dict(self) -> dict:
-        """Optimiser, learning rate and what it is adapted to."""
+        """Optimiser, and what changes as updates go by."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "learning_rate": self.learning_rate.clone(),
             "desired_kl": self.desired_kl.clone(),
+            "entropy_coef": self.entropy_coef.clone(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -331,5 +337,6 @@ class PPO:
         self.optimizer.load_state_dict(state["optimizer"])
         self.learning_rate.copy_(state["learning_rate"])
         self.desired_kl.copy_(state["desired_kl"])
+        self.entropy_coef.copy_(state.get("entropy_coef", self.entropy_coef))  # it was constant once
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate

@@ -180,7 +180,10 @@ class LearningBenchmark:
     recipe: str = ""
     """Recipe of the task, empty for its default."""
     agent: dict[str, Any] = field(
-        default_factory=lambda: {"policy": {"symmetry": "none"}, "ppo": {"kl_half_life": 0}}
+        default_factory=lambda: {
+            "policy": {"symmetry": "none"},
+            "ppo": {"kl_half_life": 0, "entropy_half_life": 0},
+        }
     )
     """Changes to the recipe's learner, the same for both: what rsl_rl cannot do is switched off."""
 

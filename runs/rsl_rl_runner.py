@@ -51,9 +51,10 @@ def check_supported(agent: LearnerConfig) -> None:
             f"rsl_rl's adaptive learning rate always stays within {LEARNING_RATE_RANGE}, not {bounds}; "
             "leave --agent.ppo.learning_rate_range alone or give --learner trot"
         )
-    if agent.ppo.schedule == "adaptive" and agent.ppo.kl_half_life:
+    if agent.ppo.entropy_half_life or (agent.ppo.schedule == "adaptive" and agent.ppo.kl_half_life):
         raise ValueError(
-            "rsl_rl keeps desired_kl constant; give --agent.ppo.kl_half_life 0 or --learner trot"
+            "rsl_rl keeps desired_kl and entropy_coef constant; give --agent.ppo.kl_half_life 0 "
+            "--agent.ppo.entropy_half_life 0, or --learner trot"
         )
 
 

@@ -54,10 +54,7 @@ def fast() -> EnvConfig:
     return cfg
 
 
-# stairs take more exploration than level ground
-LEARNER = anymal_c_flat.LEARNER | {
-    "ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4, "entropy_coef": 0.003}
-}
+LEARNER = anymal_c_flat.LEARNER | {"ppo": anymal_c_flat.LEARNER["ppo"] | {"num_epochs": 4}}
 
 FAST = Recipe(
     env=fast,

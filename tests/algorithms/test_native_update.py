@@ -74,7 +74,7 @@ def test_gradients_equal_autograds(
     wanted_terms = ppo._sample_gradients(flat, order, old_log_std)
     wanted = gradients(policy)
 
-    native = NativeGradients(cfg, policy)
+    native = NativeGradients(cfg, policy, ppo.entropy_coef)
     native.begin(flat)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -93,7 +93,7 @@ def test_gradients_equal_autograds(
 @pytest.mark.parametrize("size", [5, 500, 5000])
 def test_gradients_are_the_same_for_any_number_of_threads(mirrors: tuple, size: int) -> None:
     policy = make_policy(mirrors, (20, 12), "equivariant")
-    native = NativeGradients(PPOConfig(), policy)
+    native = NativeGradients(PPOConfig(), policy, torch.tensor(0.01))
     native.begin(samples(policy))
     order, log_std = torch.randint(S, (size,)), policy.log_std.detach()
     results = []
@@ -121,7 +121,7 @@ def test_the_critic_may_see_something_else(mirrors: tuple, symmetry: str) -> Non
     ppo = PPO(policy, PPOConfig(), torch.device("cpu"))
     order, log_std = torch.randperm(S)[:300], policy.log_std.detach()
     wanted_terms, wanted = ppo._sample_gradients(flat, order, log_std), gradients(policy)
-    native = NativeGradients(PPOConfig(), policy)
+    native = NativeGradients(PPOConfig(), policy, torch.tensor(0.01))
     native.begin(flat)
     torch.testing.assert_close(native(order, log_std), wanted_terms, rtol=1e-4, atol=1e-5)
     for mine, theirs in zip(gradients(policy), wanted, strict=True):
@@ -138,7 +138,7 @@ def test_a_number_that_is_not_finite_is_seen(mirrors: tuple) -> None:
     for name in ("obs", "returns", "advantages", "actions"):
         broken = flat | {name: flat[name].clone()}
         broken[name][7] = float("nan")
-        native = NativeGradients(PPOConfig(), policy)
+        native = NativeGradients(PPOConfig(), policy, torch.tensor(0.01))
         native.begin(broken)
         terms = native(order, log_std)
         norms = torch.stack([g.norm() for g in gradients(policy)])

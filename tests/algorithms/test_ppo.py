@@ -53,7 +53,7 @@ def test_hand_written_gradients_equal_autograd(clip_value: bool) -> None:
 
     old_log_std = batch.pop("old_log_std")
     result = loss_gradients(cfg, **batch)
-    by_log_std, figures = loss_figures(cfg, result, batch["log_std"], old_log_std)
+    by_log_std, figures = loss_figures(result, cfg.entropy_coef, batch["log_std"], old_log_std)
     torch.testing.assert_close(result.mean, mean.grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(by_log_std, log_std.grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(result.value, value.grad, rtol=1e-4, atol=1e-6)
@@ -170,7 +170,7 @@ def test_the_gradient_is_clipped_as_torch_clips_it() -> None:
         rollout.returns.flatten(),
     )
     log_std = plain.policy.log_std.detach()
-    plain.policy.log_std.grad, _ = loss_figures(ppo.cfg, loss, log_std, log_std)
+    plain.policy.log_std.grad, _ = loss_figures(loss, ppo.cfg.entropy_coef, log_std, log_std)
     torch.autograd.backward((mean, value), (loss.mean, loss.value))
     torch.nn.utils.clip_grad_norm_(plain.parameters, 1e-3)
     torch.optim.Adam(plain.parameters, lr=1e-3).step()
@@ -227,6 +227,25 @@ def test_standard_deviation_stays_in_its_range() -> None:
     ppo, rollout = make_ppo(entropy_coef=-100.0, learning_rate=1.0, schedule="fixed", num_epochs=20)
     ppo.update(rollout, torch.Generator().manual_seed(0))
     assert ppo.policy.log_std.exp().min() >= 0.05 - 1e-6
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_exploration_is_rewarded_less_and_less_if_asked(native: bool) -> None:
+    """Nothing but the entropy pulls here: its weight halves, and with it the gradient; a resumed one goes on."""
+    ppo, rollout = make_ppo(entropy_coef=0.08, entropy_half_life=2, max_grad_norm=1e9)
+    assert ppo._native is not None
+    ppo._native = ppo._native if native else None
+    rollout.advantages.zero_()
+    pulls = []
+    for _ in range(5):
+        ppo.update(rollout, torch.Generator().manual_seed(0))
+        pulls.append(float(ppo.entropy_coef))
+    torch.testing.assert_close(pulls, [0.08 * 0.5 ** (n / 2) for n in range(1, 6)])
+    gradient = ppo.policy.log_std.grad
+    assert gradient is not None and torch.allclose(gradient, torch.full_like(gradient, -pulls[3]))
+    resumed, _ = make_ppo(entropy_coef=0.08, entropy_half_life=2)
+    resumed.load_state_dict(ppo.state_dict())
+    assert torch.equal(resumed.entropy_coef, ppo.entropy_coef)
 
 
 def test_an_update_improves_a_bandit() -> None:

@@ -125,7 +125,13 @@ def test_fast_values_of_anymal_c() -> None:
     assert (recipe.num_envs, recipe.max_iterations) == (512, 2000)
     assert recipe.agent == {
         "policy": {"symmetry": "equivariant", "init_std": 1.0},
-        "ppo": {"desired_kl": 0.02, "kl_half_life": 2000, "entropy_coef": 0.001, "num_steps": 12},
+        "ppo": {
+            "desired_kl": 0.02,
+            "kl_half_life": 2000,
+            "entropy_coef": 0.003,
+            "entropy_half_life": 400,
+            "num_steps": 12,
+        },
         "save_interval": 100,
         "average_decay": 0.97,
     }

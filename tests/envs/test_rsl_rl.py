@@ -191,6 +191,10 @@ def test_what_rsl_rl_cannot_do_is_refused(tmp_path: Path) -> None:
     cfg.agent.ppo.kl_half_life = 100
     with pytest.raises(ValueError, match="give --agent.ppo.kl_half_life 0"):
         train_rsl_rl(cfg, threads=1)
+    cfg = tiny_run(tmp_path)
+    cfg.agent.ppo.entropy_half_life = 100
+    with pytest.raises(ValueError, match="--agent.ppo.entropy_half_life 0, or"):
+        train_rsl_rl(cfg, threads=1)
     assert not list(tmp_path.iterdir())
 
 
