@@ -39,4 +39,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("cassie", "Cassie", adapt, flat_samples={"fast": 5.6e6}, rough_samples={"gpu": 49.2e6})
+TASKS = robot_tasks("cassie", "Cassie", adapt, flat_samples={"fast": 5e6}, rough_samples={"gpu": 49.2e6})
