@@ -47,7 +47,7 @@ def fast() -> EnvConfig:
     cfg.scan.lookup = "bilinear"
     cfg.init.yaw = math.pi
     cfg.commands.resampling_time = 5.0
-    cfg.commands.lin_vel_x = cfg.commands.lin_vel_y = (-1.0, 1.0)
+    cfg.commands.lin_vel_x = cfg.commands.lin_vel_y = (-1.0, 1.0)  # faster ones delay stairs down
     cfg.rewards["orientation"].weight = -1.5
     cfg.rewards["dof_vel_limits"].weight = -1.0
     cfg.rewards["feet_air_time"].weight = 2.5
