@@ -53,7 +53,7 @@ def test_the_value_of_a_flag_is_no_override() -> None:
         ("env.commands.lin_vel_x=[1]", "Expected 2 values"),
         ("task=go3", "unknown task 'go3'.*Did you mean go2"),
         ("--agent.policy.actor_hidden big", "its default is 128 64 32"),
-        ("--env.commands.lin_vel_x 1", "Expected 2 values; its default is -1.0 1.0"),
+        ("--env.commands.lin_vel_x 1", "Expected 2 values; its default is -1.2 1.2"),
         ("--check --num_env 3", "unknown flag --num_env. Did you mean --num-envs"),
         ("--check nm_envs=3", "unknown argument nm_envs. Did you mean num_envs"),
         (

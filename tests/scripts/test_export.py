@@ -103,7 +103,7 @@ def test_json_says_how_to_drive_the_robot(logs: Path, env: LeggedEnv, tmp_path: 
     assert (facts["terrain"]["tile_size"], facts["terrain"]["cell"]) == (8.0, 0.1)
     commands = facts["commands"]
     assert commands["heading_gain"] == 0.5
-    assert (commands["low"], commands["high"]) == ([-1.0, -1.0, -1.5], [1.0, 1.0, 1.5])
+    assert (commands["low"], commands["high"]) == ([-1.2, -1.2, -1.5], [1.2, 1.2, 1.5])
     fatal = [f"base_{i}" for i in range(8)] + [f"{leg}_HIP_0" for leg in ("LF", "RF", "LH", "RH")]
     assert facts["fall"]["geoms"] == {"base": fatal} and facts["fall"]["force"] == 1.0
     nominal, assumed = env.engine.nominal, facts["assumed"]
@@ -118,9 +118,9 @@ def test_commands_that_a_curriculum_or_a_heading_makes_are_bounded() -> None:
     cfg = default_config("anymal_c_flat").env.commands
     cfg.lin_vel_x, cfg.curriculum, cfg.heading = (0.0, 1.0), True, True
     cfg.ang_vel_yaw = (-1.0, 1.0)  # limits a heading's yaw rate too
-    assert _command_bounds(cfg) == {"low": [0.0, -1.0, -1.0], "high": [2.0, 1.0, 1.0]}
+    assert _command_bounds(cfg) == {"low": [0.0, -1.2, -1.0], "high": [2.0, 1.2, 1.0]}
     cfg.ang_vel_yaw = (-0.3, 0.5)
-    assert _command_bounds(cfg) == {"low": [0.0, -1.0, -0.3], "high": [2.0, 1.0, 0.5]}
+    assert _command_bounds(cfg) == {"low": [0.0, -1.2, -0.3], "high": [2.0, 1.2, 0.5]}
 
 
 def test_json_describes_the_height_scan() -> None:
