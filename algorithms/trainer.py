@@ -64,7 +64,8 @@ class Trainer:
             seed: seed of initial weights, exploration and mini-batch order.
             metadata: plain values kept in each checkpoint (task, engine, ...).
             evaluator: called before each checkpoint; its figures are logged as `Eval/...`, and the
-                policy with the smallest `score` so far is kept as `model_best.pt`. It must not touch `env`.
+                last policy whose `score` is within its `score_error` (0 if it has none) of the smallest so far
+                is kept as `model_best.pt` (one standard error; Breiman et al. 1984). It must not touch `env`.
             graphs: on a GPU, replay rollout and update as CUDA graphs from the third iteration on.
             ranks: the processes that train together; only the first has an evaluator.
         """
@@ -273,10 +274,11 @@ class Trainer:
         start = time.perf_counter()
         self.evaluation = self.evaluator(self.average or self.policy)
         self.train_time += time.perf_counter() - start
-        if self.evaluation["score"] < self.best_score:
-            self.best_score = self.evaluation["score"]
-            if self.run_dir is not None:
-                checkpoint.save(self.run_dir / BEST, self.state_dict())
+        score, chance = self.evaluation["score"], self.evaluation.get("score_error", 0.0)
+        best = score <= self.best_score + chance
+        self.best_score = min(self.best_score, score)
+        if best and self.run_dir is not None:
+            checkpoint.save(self.run_dir / BEST, self.state_dict())
 
     def save(self) -> None:
         """Write a checkpoint, `model_<iteration>.pt`; it is there when those of all other processes are."""

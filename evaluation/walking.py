@@ -7,6 +7,7 @@ error. Duty factors, touchdowns and slip are taken while a command asks for more
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,6 +56,13 @@ class Evaluation:
     def score(self) -> float:
         """One number to rank checkpoints by, smaller is better: tracking errors plus the share of falls."""
         return self.lin_vel_error + self.ang_vel_error + self.falls
+
+    @property
+    def score_error(self) -> float:
+        """What chance does to `score`: the standard error of `falls`, as if one robot more had fallen and one more
+        had not (no fall among few robots is no proof that none will)."""
+        falls = (self.falls * self.robots + 1.0) / (self.robots + 2.0)
+        return math.sqrt(falls * (1.0 - falls) / self.robots)
 
 
 def evaluation_config(cfg: EnvConfig, seconds: float, push: bool = False) -> EnvConfig:

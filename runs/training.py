@@ -124,7 +124,8 @@ def make_evaluator(cfg: RunConfig, device: str, threads: int) -> Evaluator | Non
         # Commands change twice as often as in scripts/evaluate.py, since reversals are what makes robots fall, and
         # are others than there, where the checkpoint that was best here is judged.
         figures = evaluate(env, Actor(policy), cfg.agent.eval_seconds, segment=2.5, seed=SELECTION + cfg.seed)
-        return {name: getattr(figures, name) for name in ("lin_vel_error", "ang_vel_error", "falls", "score")}
+        names = ("lin_vel_error", "ang_vel_error", "falls", "score", "score_error")
+        return {name: getattr(figures, name) for name in names}
 
     return run
 

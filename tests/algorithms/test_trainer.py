@@ -150,6 +150,15 @@ def test_the_best_evaluation_is_kept(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "model_6.pt")["best_score"] == 1.0
 
 
+def test_of_near_equals_the_last_is_kept_without_drifting_away_from_the_best(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    scores = iter([2.0, 1.0, 1.08, 1.16])  # each within 0.1 of the one before, but the last not of the best
+    trainer.evaluator = lambda policy: {"score": next(scores), "score_error": 0.1}
+    trainer.train(6, ignore)
+    assert trainer.best_score == 1.0
+    assert checkpoint.load(tmp_path / BEST)["iteration"] == 4
+
+
 def test_the_run_stops_with_a_clear_message_when_numbers_stay_non_finite(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, max_bad_updates=3)
     before = weights(trainer)

@@ -61,6 +61,7 @@ def test_a_standing_robot_misses_what_it_is_asked_for() -> None:
     assert result.lin_vel_error == pytest.approx(asked, rel=0.15)
     assert min(result.duty_factor) > 0.9
     assert result.score == result.lin_vel_error + result.ang_vel_error + result.falls
+    assert result.score_error == pytest.approx((0.1 * 0.9 / 8) ** 0.5), "no fall of 8 robots may be luck"
 
 
 def test_after_a_fall_the_command_counts_as_error() -> None:
