@@ -127,6 +127,9 @@ def train_command(cfg: RunConfig) -> str:
     """The command that trains with this configuration."""
     default = default_config(cfg.task, cfg.recipe)
     default.seed = -1  # always named
+    plain, saved = to_plain(default), to_plain(cfg)
+    for name, term in plain["env"]["rewards"].items():  # a reward that is newer than the policy
+        saved["env"]["rewards"].setdefault(name, term | {"weight": 0.0})
     flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
     ignored = [
         "task",
@@ -139,7 +142,7 @@ def train_command(cfg: RunConfig) -> str:
         "load_run",
     ]
     ignored += ["logger", "wandb_project", "notes"]
-    for path, value in changes(to_plain(default), to_plain(cfg)).items():
+    for path, value in changes(plain, saved).items():
         if path not in ignored:
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             flags.append(f"--{path} {text}")

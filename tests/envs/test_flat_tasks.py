@@ -108,6 +108,8 @@ def test_fast_values_of_anymal_c() -> None:
     assert {name: term.weight for name, term in cfg.rewards.items() if term.weight} == {
         "tracking_lin_vel": 2.0,
         "tracking_ang_vel": 1.0,
+        "tracking_lin_vel_fine": 0.5,
+        "tracking_ang_vel_fine": 0.25,
         "lin_vel_z": -1.0,
         "ang_vel_xy": -0.02,
         "orientation": -2.5,
@@ -119,6 +121,9 @@ def test_fast_values_of_anymal_c() -> None:
         "feet_slip": -0.2,
         "termination": -15.0,
     }
+    assert cfg.rewards["tracking_lin_vel"].params == cfg.rewards["tracking_ang_vel"].params == {"sigma": 0.25}
+    fine = cfg.rewards["tracking_lin_vel_fine"].params, cfg.rewards["tracking_ang_vel_fine"].params
+    assert fine == ({"sigma": 0.02}, {"sigma": 0.02})
     assert cfg.rewards["feet_air_time"].params == {"target": 0.25} and not cfg.only_positive_rewards
     assert cfg.commands.resampling_time == 2.5
     assert cfg.commands.lin_vel_x == cfg.commands.lin_vel_y == (-1.2, 1.2)
