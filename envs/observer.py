@@ -53,6 +53,10 @@ class Observer:
         ]
         self._noise_scale = torch.cat(noise).to(self._device) * self.scales["policy"] * cfg.noise.level
         self._noise = torch.zeros_like(self.empty()["policy"])
+        if cfg.noise.clean_share:
+            # spread evenly, since neighbours stand on the same kind of terrain
+            passed = (torch.arange(len(self._noise) + 1, device=self._device) * cfg.noise.clean_share).floor()
+            self._noise_scale = self._noise_scale * (passed.diff() == 0.0).unsqueeze(1)
 
     def mirror(self, what: str) -> tuple[Tensor, Tensor]:
         """Index and sign of a group's observation, or the `action`, in the mirror; ValueError where it has none."""

@@ -95,6 +95,17 @@ def test_noise_level_zero_is_no_noise() -> None:
     np.testing.assert_allclose(obs["policy"], expected_obs(env), atol=1e-5)
 
 
+def test_a_share_of_the_robots_observes_without_noise() -> None:
+    cfg, clean = reference(), reference()
+    cfg.noise.clean_share = 0.25
+    clean.noise.enabled = False
+    env, clean_env = make(cfg, 40), make(clean, 40)
+    for actions in random_actions(env, 3):
+        exact = (env.step(actions)[0]["policy"] == clean_env.step(actions)[0]["policy"]).all(dim=1)
+        # of each four neighbours one: on a map they share a kind of terrain
+        assert exact.reshape(10, 4).sum(dim=1).tolist() == [1] * 10
+
+
 def test_noise_does_not_change_what_happens() -> None:
     clean = reference()
     clean.noise.enabled = False
