@@ -211,7 +211,8 @@ class EnvConfig:
             ("be a range LOW HIGH with LOW <= HIGH", lambda x: x[0] <= x[1],
              "drive.delay commands.lin_vel_x commands.lin_vel_y commands.ang_vel_yaw init.joint_scale"),
             ("not be negative", lambda x: x[0] >= 0, "drive.delay"),
-            ("lie in 0 to 1", lambda x: 0 <= x <= 1, "commands.single_axis_share init.nominal_share noise.clean_share"),
+            ("lie in 0 to 1", lambda x: 0 <= x <= 1,
+             "commands.single_axis_share init.nominal_share noise.clean_share"),
             ("not be negative", lambda x: x >= 0,
              "drive.velocity_gain drive.stall_torque drive.no_load_speed commands.min_speed noise.level "
              "init.base_velocity init.base_position init.yaw fatal_contact_force"),
