@@ -81,6 +81,7 @@ def fast() -> EnvConfig:
     # most falls follow a reversal of a fast command, so there are more of them, and faster ones than are asked for
     cfg.commands.resampling_time = 2.5
     cfg.commands.lin_vel_x = cfg.commands.lin_vel_y = (-1.2, 1.2)
+    cfg.noise.clean_share = 0.2  # a policy that only ever saw noise lags, or falls, without it
     weights = {
         "tracking_lin_vel": 2.0,
         "tracking_ang_vel": 1.0,

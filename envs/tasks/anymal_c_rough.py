@@ -46,7 +46,6 @@ def fast() -> EnvConfig:
     cfg.curriculum.max_initial_level = 1
     cfg.scan.lookup = "bilinear"
     cfg.init.yaw = math.pi
-    cfg.noise.clean_share = 0.2
     cfg.commands.resampling_time = 5.0
     cfg.commands.lin_vel_x = cfg.commands.lin_vel_y = (-1.0, 1.0)  # faster ones delay stairs down
     cfg.rewards["orientation"].weight = -1.5

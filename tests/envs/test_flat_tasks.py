@@ -127,6 +127,7 @@ def test_fast_values_of_anymal_c() -> None:
     assert cfg.rewards["feet_air_time"].params == {"target": 0.25} and not cfg.only_positive_rewards
     assert cfg.commands.resampling_time == 2.5
     assert cfg.commands.lin_vel_x == cfg.commands.lin_vel_y == (-1.2, 1.2)
+    assert cfg.noise.clean_share == 0.2
     assert (recipe.num_envs, recipe.max_iterations) == (512, 2000)
     assert recipe.agent == {
         "policy": {"symmetry": "equivariant", "init_std": 1.0},
