@@ -49,6 +49,6 @@ TASKS = robot_tasks(
     "A1",
     adapt,
     on_flat_ground=sturdy,
-    flat_samples={"fast": 4.4e6},
+    flat_samples={"fast": 1.9e6},
     rough_samples={"gpu": 59e6},
 )

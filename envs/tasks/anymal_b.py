@@ -13,4 +13,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("anymal_b", "AnymalB", adapt, flat_samples={"fast": 5e6}, rough_samples={"gpu": 39.4e6})
+TASKS = robot_tasks("anymal_b", "AnymalB", adapt, flat_samples={"fast": 4.4e6}, rough_samples={"gpu": 39.4e6})

@@ -13,4 +13,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("anymal_c_arm", "AnymalCArm", adapt, flat_samples={"fast": 3.1e6})
+TASKS = robot_tasks("anymal_c_arm", "AnymalCArm", adapt, flat_samples={"fast": 9.3e6})

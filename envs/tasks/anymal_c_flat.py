@@ -144,6 +144,6 @@ TASKS = (
         },
         gym_id="Trot/AnymalCFlat-v0",
         targets=FLAT,
-        samples_needed={"fast": 5e6, "gpu": 20e6},
+        samples_needed={"fast": 3.1e6, "gpu": 20e6},
     ),
 )

@@ -84,7 +84,7 @@ def test_the_next_step_depends_on_the_figures(tmp_path: Path, capsys: pytest.Cap
         return capsys.readouterr().out
 
     flat = parse(["--recipe", "fast"])
-    assert "--more_iterations 750" in says(flat, STANDS), "what the measured run took"
+    assert "--more_iterations 450" in says(flat, STANDS), "what the measured run took"
     assert "it still learns" in says(flat, STANDS) and "evaluate" in says(flat, GOOD)
     stopped = says(flat, STANDS, stopped=True)
     assert "--more_iterations" not in stopped and "play" in stopped
