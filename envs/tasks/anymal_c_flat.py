@@ -31,7 +31,7 @@ def observation_terms() -> dict[str, ObservationTerm]:
 
 
 def reward_terms() -> dict[str, RewardTerm]:
-    """Every reward of the reference, and some that it has not, with weight 0: which switches a term off."""
+    """Every reward of the reference; weight 0 switches a term off, as those are that it has not."""
     return {
         "tracking_lin_vel": RewardTerm(rew.tracking_lin_vel, 1.0, {"sigma": 0.25}),
         "tracking_ang_vel": RewardTerm(rew.tracking_ang_vel, 0.5, {"sigma": 0.25}),

@@ -57,7 +57,7 @@ def test_it_says_when_the_policy_should_be_good_where_that_was_measured() -> Non
     assert end == "expected   17 min for 1996 more iterations"
     assert good == "good       in about 4 min (3.1 M samples, measured on this recipe)"
     short = parse(["--recipe", "fast", "--max_iterations", "100"])
-    assert "not in this run: that took 814 iterations" in expectation(short, pace, 4)[1]
+    assert "not in this run: that took 505 iterations" in expectation(short, pace, 4)[1]
     assert "by now" in expectation(cfg, pace, 960)[1]
 
 
