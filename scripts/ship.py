@@ -131,19 +131,11 @@ def train_command(cfg: RunConfig) -> str:
     for name, term in plain["env"]["rewards"].items():  # a reward that is newer than the policy
         saved["env"]["rewards"].setdefault(name, term | {"weight": 0.0})
     flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
-    ignored = [
-        "task",
-        "recipe",
-        "run_name",
-        "experiment_name",
-        "log_dir",
-        "num_threads",
-        "resume",
-        "load_run",
-    ]
-    ignored += ["logger", "wandb_project", "notes"]
+    ignored = (
+        "task recipe run_name experiment_name log_dir num_threads resume load_run logger wandb_project notes"
+    )
     for path, value in changes(plain, saved).items():
-        if path not in ignored:
+        if path not in ignored.split():
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             flags.append(f"--{path} {text}")
     return " ".join(["python scripts/train.py", *flags])

@@ -28,8 +28,9 @@ def sturdy(cfg: EnvConfig) -> EnvConfig:
     Commands drawn at random are almost never those that robots are told most: straight ahead, turning on the spot,
     standing; nor do noisy starts resemble a robot that has just stood up. Left alone, a light robot may learn to
     bound, which a symmetric policy that is told to go straight ahead never leaves. Its drives have more friction and
-    inertia than a model says.
+    inertia than a model says. Where a fifth of the robots observed without noise, A1 stood with a foot in the air.
     """
+    cfg.noise.clean_share = 0.0
     cfg.commands.single_axis_share = 0.3
     cfg.init.nominal_share = 0.2
     for name, weight in {"torques": -1e-4, "trot": 0.5, "stand_still": -0.5}.items():
@@ -49,6 +50,6 @@ TASKS = robot_tasks(
     "A1",
     adapt,
     on_flat_ground=sturdy,
-    flat_samples={"fast": 1.9e6},
+    flat_samples={"fast": 2.5e6},
     rough_samples={"gpu": 59e6},
 )

@@ -15,4 +15,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("go1", "Go1", adapt, on_flat_ground=a1.sturdy, flat_samples={"fast": 1.9e6})
+TASKS = robot_tasks("go1", "Go1", adapt, on_flat_ground=a1.sturdy, flat_samples={"fast": 3.1e6})

@@ -15,4 +15,4 @@ def adapt(cfg: EnvConfig) -> EnvConfig:
     return cfg
 
 
-TASKS = robot_tasks("go2", "Go2", adapt, on_flat_ground=a1.sturdy, flat_samples={"fast": 4.4e6})
+TASKS = robot_tasks("go2", "Go2", adapt, on_flat_ground=a1.sturdy, flat_samples={"fast": 3.7e6})

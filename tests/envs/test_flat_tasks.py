@@ -67,6 +67,7 @@ def test_published_differences_of_unitrees(task: str) -> None:
         "commands.single_axis_share": 0.3,
         "init.nominal_share": 0.2,
         "drive.delay": (0.0, 0.01),
+        "noise.clean_share": 0.0,
         "randomisation.added_joint_damping": (0.0, 1.0),
         "randomisation.added_friction_loss": (0.0, 0.3),
         "randomisation.stiffness_factor": (0.9, 1.1),

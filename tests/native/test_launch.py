@@ -238,7 +238,7 @@ def launched(trainer: Trainer) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("task", "recipe", "step", "mini_batch"),
     [
-        ("anymal_c_flat", "fast", 350, 275),
+        ("anymal_c_flat", "fast", 375, 275),
         ("anymal_c_rough", "fast", 725, 275),
         ("anymal_c_rough", "reference", 645, 175),
     ],
