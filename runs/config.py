@@ -264,6 +264,14 @@ def changes(old: Any, new: Any, path: str = "") -> dict[str, Any]:
     return {} if old == new else {path: new}
 
 
+def changes_of_recipe(recipe: RunConfig, cfg: RunConfig) -> dict[str, Any]:
+    """Path -> value of what `cfg` has otherwise than its recipe; a reward that is newer than `cfg` has weight 0."""
+    old, new = to_plain(recipe), to_plain(cfg)
+    for name, term in old["env"]["rewards"].items():
+        new["env"]["rewards"].setdefault(name, term | {"weight": 0.0})
+    return changes(old, new)
+
+
 def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -> RunConfig:
     """Configuration from the command line; flags change `default`, or else the recipe that they name.
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from envs.tasks import get_task
 from native.launch import WARM_UP
-from runs.config import RunConfig, changes, default_config, to_plain
+from runs.config import RunConfig, changes_of_recipe, default_config
 
 RECENT = 50
 """Iterations that the pace is the median of: a busy moment, or another program's end, is soon forgotten."""
@@ -86,7 +86,7 @@ def needed_samples(cfg: RunConfig) -> tuple[float, str]:
         return 0.0, f"recipe {cfg.recipe} of {task.name} was not measured"
     if cfg.init_from:
         return 0.0, "the recipe was measured from random weights on"
-    changed = changes(to_plain(default_config(cfg.task, cfg.recipe)), to_plain(cfg)).keys()
+    changed = changes_of_recipe(default_config(cfg.task, cfg.recipe), cfg).keys()
     shaping = [
         name for name in changed if name.startswith(("env.", "agent.", "num_envs")) and name not in FREE
     ]

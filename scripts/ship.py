@@ -23,7 +23,7 @@ from algorithms.export import ONNX
 from algorithms.trainer import BEST
 from envs.legged_env import LeggedEnv
 from runs.command import command, typed
-from runs.config import RunConfig, changes, default_config, save_config, to_plain
+from runs.config import RunConfig, changes_of_recipe, default_config, save_config
 from runs.export import JSON, export_run
 from runs.flags import parse_flags
 from runs.folders import POLICIES, RunFlags, open_flags, shipped
@@ -127,15 +127,20 @@ def train_command(cfg: RunConfig) -> str:
     """The command that trains with this configuration."""
     default = default_config(cfg.task, cfg.recipe)
     default.seed = -1  # always named
-    plain, saved = to_plain(default), to_plain(cfg)
-    for name, term in plain["env"]["rewards"].items():  # a reward that is newer than the policy
-        saved["env"]["rewards"].setdefault(name, term | {"weight": 0.0})
     flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
-    ignored = (
-        "task recipe run_name experiment_name log_dir num_threads resume load_run logger wandb_project notes"
-    )
-    for path, value in changes(plain, saved).items():
-        if path not in ignored.split():
+    ignored = {
+        "task",
+        "recipe",
+        "run_name",
+        "experiment_name",
+        "log_dir",
+        "num_threads",
+        "resume",
+        "load_run",
+    }
+    ignored |= {"logger", "wandb_project", "notes"}
+    for path, value in changes_of_recipe(default, cfg).items():
+        if path not in ignored:
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             flags.append(f"--{path} {text}")
     return " ".join(["python scripts/train.py", *flags])

@@ -59,6 +59,10 @@ def test_it_says_when_the_policy_should_be_good_where_that_was_measured() -> Non
     short = parse(["--recipe", "fast", "--max_iterations", "100"])
     assert "not in this run: that took 505 iterations" in expectation(short, pace, 4)[1]
     assert "by now" in expectation(cfg, pace, 960)[1]
+    del cfg.env.rewards["tracking_lin_vel_fine"]  # as of a run that is older than this reward
+    assert (
+        "env.rewards.tracking_lin_vel_fine.weight is not that of the recipe" in expectation(cfg, pace, 4)[1]
+    )
 
 
 @pytest.mark.parametrize(
