@@ -52,8 +52,10 @@ class PPOConfig:
     entropy_coef: float = 0.01
     """Weight of the entropy bonus."""
     entropy_half_life: int = 0
-    """Updates after which `entropy_coef` has halved: wide exploration first, then a policy that acts as well without
+    """Updates in which `entropy_coef` halves: wide exploration first, then a policy that acts as well without
     its noise. 0: constant."""
+    entropy_hold: int = 0
+    """Updates before that begins."""
     value_coef: float = 1.0
     """Weight of the value loss."""
     learning_rate: float = 1e-3
@@ -102,8 +104,6 @@ class LearnerConfig:
             ("ppo.learning_rate", ppo.learning_rate),
             ("ppo.max_grad_norm", ppo.max_grad_norm),
             ("ppo.desired_kl", ppo.desired_kl),
-            ("ppo.kl_half_life", ppo.kl_half_life + 1),
-            ("ppo.entropy_half_life", ppo.entropy_half_life + 1),
             ("policy.init_std", policy.init_std),
             ("policy.std_range", policy.std_range[0]),
             ("policy.recurrent_hidden", policy.recurrent_hidden),
@@ -112,6 +112,9 @@ class LearnerConfig:
         ):
             if not value > 0:
                 raise ValueError(f"agent.{name} must be greater than 0, not {value}")
+        for name in ("kl_half_life", "entropy_half_life", "entropy_hold"):
+            if getattr(ppo, name) < 0:
+                raise ValueError(f"agent.ppo.{name} must not be negative, not {getattr(ppo, name)}")
         for name, value in (("ppo.gamma", ppo.gamma), ("ppo.lam", ppo.lam)):
             if not 0 <= value <= 1:
                 raise ValueError(f"agent.{name} must lie between 0 and 1, not {value}")

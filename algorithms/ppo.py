@@ -128,6 +128,8 @@ class PPO:
         """KL divergence that the learning rate is adapted to, a tensor on the device."""
         self.entropy_coef = torch.tensor(cfg.entropy_coef, device=device)
         """Weight of the entropy bonus, a tensor on the device."""
+        self.updates = torch.tensor(0, device=device)
+        """Updates so far, a tensor on the device."""
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=self.learning_rate, fused=True, capturable=device.type == "cuda"
         )
@@ -168,8 +170,9 @@ class PPO:
                 self._apply(gradients(order[k * batch : (k + 1) * batch], old_log_std), totals)
         if cfg.kl_half_life:
             self.desired_kl *= 0.5 ** (1.0 / cfg.kl_half_life)
+        self.updates += 1
         if cfg.entropy_half_life:
-            self.entropy_coef *= 0.5 ** (1.0 / cfg.entropy_half_life)
+            self.entropy_coef *= 0.5 ** ((self.updates > cfg.entropy_hold) / cfg.entropy_half_life)
         done = (cfg.num_epochs * cfg.num_mini_batches - totals[3]).clamp(min=1.0)
         return {
             "surrogate": totals[0] / done,
@@ -330,6 +333,7 @@ class PPO:
             "learning_rate": self.learning_rate.clone(),
             "desired_kl": self.desired_kl.clone(),
             "entropy_coef": self.entropy_coef.clone(),
+            "updates": self.updates.clone(),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -338,5 +342,6 @@ class PPO:
         self.learning_rate.copy_(state["learning_rate"])
         self.desired_kl.copy_(state["desired_kl"])
         self.entropy_coef.copy_(state.get("entropy_coef", self.entropy_coef))  # it was constant once
+        self.updates.copy_(state.get("updates", self.updates))  # nothing depended on them once
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate

@@ -230,22 +230,36 @@ def test_standard_deviation_stays_in_its_range() -> None:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_exploration_is_rewarded_less_and_less_if_asked(native: bool) -> None:
-    """Nothing but the entropy pulls here: its weight halves, and with it the gradient; a resumed one goes on."""
-    ppo, rollout = make_ppo(entropy_coef=0.08, entropy_half_life=2, max_grad_norm=1e9)
+@pytest.mark.parametrize("hold", [0, 3])
+def test_exploration_is_rewarded_less_and_less_if_asked(native: bool, hold: int) -> None:
+    """Nothing but the entropy pulls here: its weight holds, then halves, and with it the gradient."""
+    ppo, rollout = make_ppo(entropy_coef=0.08, entropy_half_life=2, entropy_hold=hold, max_grad_norm=1e9)
     assert ppo._native is not None
     ppo._native = ppo._native if native else None
     rollout.advantages.zero_()
     pulls = []
-    for _ in range(5):
+    for _ in range(6):
         ppo.update(rollout, torch.Generator().manual_seed(0))
         pulls.append(float(ppo.entropy_coef))
-    torch.testing.assert_close(pulls, [0.08 * 0.5 ** (n / 2) for n in range(1, 6)])
+    torch.testing.assert_close(pulls, [0.08 * 0.5 ** (max(n - hold, 0) / 2) for n in range(1, 7)])
     gradient = ppo.policy.log_std.grad
-    assert gradient is not None and torch.allclose(gradient, torch.full_like(gradient, -pulls[3]))
-    resumed, _ = make_ppo(entropy_coef=0.08, entropy_half_life=2)
-    resumed.load_state_dict(ppo.state_dict())
-    assert torch.equal(resumed.entropy_coef, ppo.entropy_coef)
+    assert gradient is not None and torch.allclose(gradient, torch.full_like(gradient, -pulls[4]))
+
+
+def test_exploration_goes_on_fading_where_a_resumed_training_left_it() -> None:
+    def coefficients(stop: int) -> list[float]:
+        ppo, rollout = make_ppo(entropy_coef=0.08, entropy_half_life=2, entropy_hold=3)
+        values = []
+        for n in range(6):
+            if n == stop:
+                state = ppo.state_dict()
+                ppo, _ = make_ppo(entropy_coef=0.08, entropy_half_life=2, entropy_hold=3)
+                ppo.load_state_dict(state)
+            ppo.update(rollout, torch.Generator().manual_seed(0))
+            values.append(float(ppo.entropy_coef))
+        return values
+
+    assert coefficients(stop=2) == coefficients(stop=5) == coefficients(stop=-1)
 
 
 def test_an_update_improves_a_bandit() -> None:
