@@ -342,6 +342,6 @@ class PPO:
         self.learning_rate.copy_(state["learning_rate"])
         self.desired_kl.copy_(state["desired_kl"])
         self.entropy_coef.copy_(state.get("entropy_coef", self.entropy_coef))  # it was constant once
-        self.updates.copy_(state.get("updates", self.updates))  # nothing depended on them once
+        self.updates.copy_(state.get("updates", self.updates))
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate

@@ -83,7 +83,6 @@ class Trainer:
         ranks.broadcast(list(self.policy.state_dict().values()))
         self.average = copy.deepcopy(self.policy) if cfg.average_decay else None
         """Running average of the policy's weights, if asked for."""
-        self._averaged = torch.zeros((), device=env.device)  # updates that it has seen
         self.ppo = PPO(self.policy, cfg.ppo, env.device, ranks)
         self.seed = ranks.seed(seed)
         self.generator = torch.Generator(env.device)
@@ -192,8 +191,8 @@ class Trainer:
         """Move the average towards the policy."""
         if self.average is not None:
             # of a policy that still changes fast, only the last few: the warm-up of TensorFlow's moving average
-            decay = ((1.0 + self._averaged) / (10.0 + self._averaged)).clamp(max=self.cfg.average_decay)
-            self._averaged += 1.0
+            updates = self.ppo.updates  # this one counted
+            decay = (updates / (9.0 + updates)).clamp(max=self.cfg.average_decay)
             mine = list(self.average.state_dict().values())
             way = torch._foreach_sub(list(self.policy.state_dict().values()), mine)
             torch._foreach_mul_(way, 1.0 - decay)
@@ -335,7 +334,7 @@ class Trainer:
             raise ValueError("the checkpoint's networks differ in shape from this configuration's") from error
         self.ppo.load_state_dict(state["ppo"])
         self.iteration, self.train_time = state["iteration"], state["train_time"]
-        self._averaged.fill_(self.iteration)
+        self.ppo.updates.fill_(self.iteration)  # which older checkpoints do not hold
         self.evaluation, self.best_score = state["evaluation"], state["best_score"]
         self.solved = state.get("solved", False)
         self._mean_return.copy_(state["counters"]["mean_return"])
