@@ -120,12 +120,12 @@ def nothing(status: str) -> Callable[..., subprocess.Popen[bytes]]:
 
 
 def test_processes_beside_a_training_import_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever lies in the current folder."""
-    (tmp_path / "envs").mkdir()
-    (tmp_path / "envs" / "__init__.py").write_text("raise ImportError('not this one')")
+    """Whatever lies in the current folder. The package imports nothing: the process has only what cores are left."""
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "__init__.py").write_text("raise ImportError('not this one')")
     monkeypatch.chdir(tmp_path)
     with (tmp_path / "errors").open("w+b") as errors:
-        process = start_aside("import envs, sys; sys.exit(3 + len(sys.argv))", ("one",), errors=errors)
+        process = start_aside("import evaluation, sys; sys.exit(3 + len(sys.argv))", ("one",), errors=errors)
         assert process.wait(60.0) == 5, (tmp_path / "errors").read_text()
 
 

@@ -112,7 +112,14 @@ def test_both_updates_do_the_same_work(clip_value: bool) -> None:
     ours, rollout = make_ours(agent, 32)
     theirs = make_rsl_rl(agent, 32)
     copy_weights(ours.policy, theirs)
-    before = torch.cat([p.detach().flatten() for p in theirs.actor.mlp.parameters()])
+
+    def parameters() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        pairs = [(ours.policy.log_std, theirs.actor.distribution.log_std_param)]
+        for mine, other in ((ours.policy.actor, theirs.actor), (ours.policy.critic, theirs.critic)):
+            pairs += zip(mine.plain().parameters(), other.mlp.parameters(), strict=True)
+        return [(a.detach(), b.detach().clone()) for a, b in pairs]
+
+    before = parameters()
     samples = synthesise(ours.policy, 4, 32)
     fill_ours(rollout, samples)
     fill_rsl_rl(theirs, samples)
@@ -120,13 +127,9 @@ def test_both_updates_do_the_same_work(clip_value: bool) -> None:
     their_losses = theirs.update()
     assert float(losses["surrogate"]) == pytest.approx(their_losses["surrogate"], abs=1e-5)
     assert float(losses["value_function"]) == pytest.approx(their_losses["value"], rel=1e-4)
-    for mine, other in ((ours.policy.actor, theirs.actor), (ours.policy.critic, theirs.critic)):
-        for a, b in zip(mine.plain().parameters(), other.mlp.parameters(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(
-        ours.policy.log_std, theirs.actor.distribution.log_std_param, rtol=1e-3, atol=1e-5
-    )
-    assert not torch.allclose(before, torch.cat([p.flatten() for p in theirs.actor.mlp.parameters()]))
+    for (mine, other), (_, start) in zip(parameters(), before, strict=True):
+        # of the change as a whole: Adam divides a gradient by itself, and where it is nearly zero rounding is left
+        assert torch.linalg.vector_norm(mine - other) < 0.01 * torch.linalg.vector_norm(other - start)
 
 
 # ---------------------------------------------------------------------- learning

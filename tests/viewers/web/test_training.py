@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +37,9 @@ PATIENCE = 90.0
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """Two robots on a plane, whose training has done three of ten iterations."""
     monkeypatch.setattr(training, "GOODBYE", 0.2)
+    monkeypatch.setattr(
+        training, "yield_cores", lambda wholly: None
+    )  # else the tests to come had only idle cores
     rows = "".join(f"{i},5000,{i}.0,{i / 10},0.5,0.25\n" for i in range(1, 4))
     (tmp_path / "progress.csv").write_text(HEAD + rows)
     model = build_scene(get_task("anymal_c_flat").recipe("").env().robot, Plane(), visuals=True)
@@ -143,6 +149,14 @@ def test_a_starved_page_takes_its_share_for_a_while(page: Page, monkeypatch: pyt
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     page.run(its)
     assert said == [True, False, True]
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux has it")
+def test_cores_are_yielded_and_taken_back() -> None:
+    code = "import os; from viewers.web.training import yield_cores\n"
+    code += "for wholly in (True, False): yield_cores(wholly); print(os.sched_getscheduler(0))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(os.SCHED_IDLE), str(os.SCHED_OTHER)]
 
 
 def test_nothing_is_asked_while_nobody_looks_and_the_end_is_said(page: Page) -> None:
