@@ -57,7 +57,8 @@ class Result:
             return f"cannot be read ({self.problem})"
         if not self.finished:
             return "unfinished" if self.columns else "not begun"
-        return "trained and tested" if self.classes else "trained"
+        tested = self.classes and (self.cells or self.run.cfg.env.terrain.type == "plane")
+        return "trained and tested" if tested else "trained"
 
     @property
     def success(self) -> float:

@@ -130,6 +130,10 @@ def test_an_interrupted_experiment_goes_on_and_is_reported(
         cells = list(csv.DictReader(file))
     assert {(row["variant"], row["shape"]) for row in cells} == {("fair", "obstacles"), ("few", "obstacles")}
 
+    (second / "terrain.json").write_text('{"iteration": 1, "cells": []}')  # as of another checkpoint
+    assert run(monkeypatch, *flags, "--report") == 0
+    assert "1 trained and tested, 1 trained)" in (folder / "report.md").read_text()
+
     declared.write_text(TINY.replace("save_interval: 1", "save_interval: 3"))
     with pytest.raises(ValueError, match="another configuration than variant 'fair'"):
         run(monkeypatch, *flags)
