@@ -313,7 +313,7 @@ def _how(experiment: Experiment, everything: list[Result], line: str) -> list[st
         f"{name} {value}" for name, value in describe_machine().items() if name != "load" and value
     )
     run = everything[0].run
-    tests = "--commands" if run.cfg.env.terrain.type == "plane" else "--terrain --commands"
+    tests = "--terrain --commands" if run.on_map else "--commands"
     return [
         "",
         "## How it was made",

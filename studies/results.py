@@ -57,7 +57,7 @@ class Result:
             return f"cannot be read ({self.problem})"
         if not self.finished:
             return "unfinished" if self.columns else "not begun"
-        tested = self.classes and (self.cells or self.run.cfg.env.terrain.type == "plane")
+        tested = self.classes and (self.cells or not self.run.on_map)
         return "trained and tested" if tested else "trained"
 
     @property

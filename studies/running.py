@@ -177,9 +177,8 @@ def is_tested(run: StudyRun, flags: Flags) -> bool:
     classes = read_test(run.folder / "commands.json", last).get("classes", [])
     cells = read_test(run.folder / "terrain.json", last).get("cells", [])
     shapes = {cell["shape"] for cell in cells}
-    on_map = run.cfg.env.terrain.type != "plane"
     counts = {item["robots"] for item in (*classes, *cells)}
-    return bool(classes) and counts == {flags.robots} and (not on_map or shapes == set(flags.shapes))
+    return bool(classes) and counts == {flags.robots} and (not run.on_map or shapes == set(flags.shapes))
 
 
 def train_command(run: StudyRun, flags: Flags | None = None) -> list[str]:
@@ -197,7 +196,7 @@ def test_command(run: StudyRun, flags: Flags) -> list[str]:
     last = max(available(run.folder))
     args = [sys.executable, str(SCRIPTS / "evaluate.py"), "--task", run.cfg.task]
     args += ["--load_run", str(run.folder), "--checkpoint", str(last), "--commands"]
-    if run.cfg.env.terrain.type != "plane":
+    if run.on_map:
         args += ["--terrain", "--shapes", *flags.shapes]
     args += ["--robots", str(flags.robots), "--num_threads", str(flags.threads)]
     return [*args, "--device", run.cfg.device]

@@ -64,6 +64,11 @@ class StudyRun:
         return f"{self.variant}_seed{self.seed}"
 
     @property
+    def on_map(self) -> bool:
+        """Whether its ground is a map, so that success on kinds of terrain is tested too."""
+        return self.cfg.env.terrain.type != "plane"
+
+    @property
     def log(self) -> Path:
         """What its programs print."""
         return self.folder.with_suffix(".log")

@@ -129,7 +129,7 @@ def test_both_updates_do_the_same_work(clip_value: bool) -> None:
     assert float(losses["value_function"]) == pytest.approx(their_losses["value"], rel=1e-4)
     for (mine, other), (_, start) in zip(parameters(), before, strict=True):
         # of the change as a whole: Adam divides a gradient by itself, and where it is nearly zero rounding is left
-        assert torch.linalg.vector_norm(mine - other) < 0.01 * torch.linalg.vector_norm(other - start)
+        assert torch.linalg.vector_norm(mine - other) < 0.003 * torch.linalg.vector_norm(other - start)
 
 
 # ---------------------------------------------------------------------- learning

@@ -37,9 +37,8 @@ PATIENCE = 90.0
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """Two robots on a plane, whose training has done three of ten iterations."""
     monkeypatch.setattr(training, "GOODBYE", 0.2)
-    monkeypatch.setattr(
-        training, "yield_cores", lambda wholly: None
-    )  # else the tests to come had only idle cores
+    # else the tests to come had only idle cores
+    monkeypatch.setattr(training, "yield_cores", lambda wholly: None)
     rows = "".join(f"{i},5000,{i}.0,{i / 10},0.5,0.25\n" for i in range(1, 4))
     (tmp_path / "progress.csv").write_text(HEAD + rows)
     model = build_scene(get_task("anymal_c_flat").recipe("").env().robot, Plane(), visuals=True)
