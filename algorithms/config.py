@@ -107,19 +107,30 @@ class LearnerConfig:
             ("policy.init_std", policy.init_std),
             ("policy.std_range", policy.std_range[0]),
             ("policy.recurrent_hidden", policy.recurrent_hidden),
+            ("ppo.learning_rate_range", ppo.learning_rate_range[0]),
             ("save_interval", self.save_interval),
+            ("max_bad_updates", self.max_bad_updates),
+            ("eval_seconds", self.eval_seconds),
             *((f"policy.{kind}", min(getattr(policy, kind), default=1)) for kind in _HIDDEN),
         ):
             if not value > 0:
                 raise ValueError(f"agent.{name} must be greater than 0, not {value}")
-        for name in ("kl_half_life", "entropy_half_life", "entropy_hold"):
+        for name in ("kl_half_life", "entropy_half_life", "entropy_hold", "entropy_coef", "value_coef"):
             if getattr(ppo, name) < 0:
                 raise ValueError(f"agent.ppo.{name} must not be negative, not {getattr(ppo, name)}")
         for name, value in (("ppo.gamma", ppo.gamma), ("ppo.lam", ppo.lam)):
             if not 0 <= value <= 1:
                 raise ValueError(f"agent.{name} must lie between 0 and 1, not {value}")
         if not policy.std_range[0] <= policy.init_std <= policy.std_range[1]:
-            raise ValueError(f"agent.policy.init_std {policy.init_std} lies outside {policy.std_range}")
+            raise ValueError(
+                f"agent.policy.init_std {policy.init_std} lies outside of agent.policy.std_range {policy.std_range}"
+            )
+        low, high = ppo.learning_rate_range
+        if ppo.schedule == "adaptive" and not low <= ppo.learning_rate <= high:
+            raise ValueError(
+                f"agent.ppo.learning_rate {ppo.learning_rate} lies outside of agent.ppo.learning_rate_range "
+                f"({low}, {high})"
+            )
         if policy.symmetry == "augmentation" and policy.recurrent != "none":
             raise ValueError(
                 "agent.policy.symmetry augmentation needs agent.policy.recurrent none; a recurrent policy can "

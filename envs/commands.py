@@ -36,6 +36,10 @@ class Commands:
         ranges = torch.tensor((cfg.lin_vel_x, cfg.lin_vel_y, cfg.ang_vel_yaw), device=buffers.device)
         self._low, self._width = ranges[:, 0].clone(), ranges[:, 1] - ranges[:, 0]
         self._axes = torch.arange(3.0, device=buffers.device)
+        self.single: Tensor | None = None
+        """Robots told to move along one axis, or to stand, whatever their heading, bool [N]; None: there are none."""
+        if cfg.heading and cfg.single_axis_share:
+            self.single = buffers.make("single_axis", dtype=torch.bool)
         self.curriculum: CommandCurriculum | None = None
         if cfg.curriculum:
             self.curriculum = CommandCurriculum(
@@ -53,6 +57,8 @@ class Commands:
         if cfg.single_axis_share:  # a fourth of the share for each axis, and for none
             kind = (uniform((0.0, 4.0 / cfg.single_axis_share))).unsqueeze(1)
             sample = sample * ((kind >= 4.0) | (kind.floor() == self._axes))
+            if self.single is not None:
+                self.single.copy_(torch.where(mask, kind.squeeze(1) < 4.0, self.single))
         moving = sample[:, :2].norm(dim=1, keepdim=True) > cfg.min_speed
         sample = torch.cat((sample[:, :2] * moving, sample[:, 2:]), 1)
         self.command.copy_(torch.where(mask.unsqueeze(1), sample, self.command))
@@ -65,4 +71,7 @@ class Commands:
         if self.cfg.heading:
             error = self.heading_target - yaw_of(base_quat)
             error = torch.atan2(torch.sin(error), torch.cos(error))
-            self.command[:, 2] = (self.cfg.heading_gain * error).clamp(*self.cfg.ang_vel_yaw)
+            rate = (self.cfg.heading_gain * error).clamp(*self.cfg.ang_vel_yaw)
+            if self.single is not None:
+                rate = torch.where(self.single, self.command[:, 2], rate)
+            self.command[:, 2] = rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -85,6 +86,16 @@ class DriveConfig:
     """`net`: limit torques to the robot's effort limits; the reference does not."""
 
 
+DRIVEN_BY = {
+    "velocity_gain": "velocity",
+    "stall_torque": "dc_motor",
+    "no_load_speed": "dc_motor",
+    "net": "net",
+    "clip_net_torque": "net",
+}
+"""Field of `DriveConfig` -> the actuator that it belongs to; the others do without."""
+
+
 @dataclass
 class CommandConfig:
     """Velocity commands, base frame; uniform in the ranges."""
@@ -149,7 +160,7 @@ class InitConfig:
 class EnvConfig:
     """A task: a robot, what it senses, what it is asked to do and what it is rewarded for."""
 
-    robot: RobotConfig = field(default_factory=lambda: ANYMAL_C)
+    robot: RobotConfig = field(default_factory=lambda: copy.deepcopy(ANYMAL_C))
     """The robot and its drives."""
     sim: SimConfig = field(default_factory=SimConfig)
     terrain: TerrainConfig = field(default_factory=TerrainConfig)
@@ -229,8 +240,11 @@ class EnvConfig:
         for name, reward in self.rewards.items():
             if not (sigma := reward.params.get("sigma", 1.0)) > 0.0:
                 raise ValueError(f"env.rewards.{name}.params.sigma must be greater than 0, not {sigma}")
-        if self.commands.curriculum and not self.rewards["tracking_lin_vel"].weight:
-            raise ValueError("env.commands.curriculum needs the reward tracking_lin_vel, which has weight 0")
+        tracking = self.rewards.get("tracking_lin_vel")
+        if self.commands.curriculum and not (tracking and tracking.weight > 0.0):
+            raise ValueError(
+                "env.commands.curriculum needs the reward tracking_lin_vel with a weight greater than 0"
+            )
         fastest = max(map(abs, self.commands.lin_vel_x))
         if self.commands.curriculum and fastest > self.commands.max_lin_vel_x:
             raise ValueError(
@@ -241,6 +255,9 @@ class EnvConfig:
         if self.actuator not in kinds:
             near = nearest(str(self.actuator), kinds)
             raise ValueError(f"env.actuator must be one of {', '.join(kinds)}, not {self.actuator!r}.{near}")
+        for name, kind in DRIVEN_BY.items():
+            if self.actuator != kind and getattr(self.drive, name) != getattr(DriveConfig, name):
+                raise ValueError(f"env.drive.{name} is for env.actuator {kind}, not {self.actuator}")
         for name, term in self.observations.items():
             if term.group not in ("both", "policy", "critic"):
                 raise ValueError(

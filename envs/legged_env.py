@@ -236,7 +236,10 @@ class LeggedEnv(gym.vector.VectorEnv):
         return self.get_observations(), rewards, terminated, truncated, info
 
     def set_commands(self, command: Tensor) -> dict[str, Tensor]:
-        """Command all robots ([N, 3]: m/s, m/s, rad/s) until their next resampling; returns observations."""
+        """Command all robots ([N, 3]: m/s, m/s, rad/s) until their next resampling; returns observations.
+
+        Where `commands.heading` is on, the yaw rate follows `heading_target` from the next step on.
+        """
         self.command.copy_(command)
         self.observer.observe(self._obs)
         return self.get_observations()

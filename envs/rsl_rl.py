@@ -80,11 +80,12 @@ class RslRlVecEnv(VecEnv):
 
     @property
     def episode_length_buf(self) -> Tensor:
-        """Policy steps since each robot's reset, int64, [N]; assigning to it writes into the environment."""
+        """Policy steps of each robot's episode, int64, [N]; who assigns to it says that an episode began earlier."""
         return self.env.episode_length
 
     @episode_length_buf.setter
     def episode_length_buf(self, value: Tensor) -> None:
+        self.env.first_age.add_(value - self.env.episode_length)  # since then nothing was walked
         self.env.episode_length.copy_(value)
 
     def get_observations(self) -> TensorDict:

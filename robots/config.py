@@ -35,7 +35,8 @@ class RobotConfig:
     effort_limit: dict[str, float]
     """Joint name pattern -> largest torque of the drive, N m."""
     velocity_limit: dict[str, float]
-    """Joint name pattern -> largest speed of the drive, rad / s (used by the velocity-limit reward only)."""
+    """Joint name pattern -> largest speed of the drive, rad / s: of the velocity-limit reward, and of a
+    `dc_motor` without load."""
     feet: tuple[str, ...]
     """Collision geoms whose centres are the feet, in the order of every [N, F] tensor. One without a name in the MJCF
     is called as its body, or <body>_0, <body>_1 where that has several."""

@@ -216,7 +216,13 @@ def train(
                     levels.write(iteration)
 
         try:
-            goal = Goal(targets) if cfg.until_solved and targets else None
+            # the first evaluation, before any update, counts in no run
+            judged = first >= cfg.agent.save_interval and not trainer.solved
+            goal = (
+                Goal(targets, trainer.evaluation if judged else None)
+                if cfg.until_solved and targets
+                else None
+            )
             stopped = trainer.train(max_iterations, report, goal)
         except NonFiniteError:  # on all
             if ranks.first:

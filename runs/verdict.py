@@ -35,9 +35,11 @@ def check_until_solved(cfg: RunConfig) -> None:
 class Goal:
     """Told each evaluation, says whether enough of them in a row met the targets."""
 
-    def __init__(self, targets: Targets):
-        """Begin to count."""
+    def __init__(self, targets: Targets, last: Mapping[str, float] | None = None):
+        """Begin to count with the `last` evaluation of a run that goes on, if there was one."""
         self.targets, self._met = targets, 0
+        if last:
+            self(last)
 
     def __call__(self, figures: Mapping[str, float]) -> bool:
         """Whether that was the last one needed."""

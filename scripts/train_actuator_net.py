@@ -13,7 +13,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runs.interrupt  # noqa: F401 # isort: skip
 
-from envs.drives.actuator_fit import FitConfig, fit, made_up_logs, pd_rms_error, read_logs, rms_error, split
+from envs.drives.actuator_fit import (
+    FitConfig,
+    check_logs,
+    fit,
+    made_up_logs,
+    pd_rms_error,
+    read_logs,
+    rms_error,
+    split,
+)
 from envs.drives.actuator_net import save_net
 from envs.drives.series_elastic import KINDS
 from robots import ROBOTS
@@ -64,6 +73,7 @@ def main() -> int:
         logs = made_up_logs(KINDS[:-1], flags.drives, flags.seconds, flags.fit.seed)
         test = made_up_logs(KINDS[-1:], flags.drives, flags.seconds, flags.fit.seed + 1000)
         held_out = f"made-up {KINDS[-1]}"
+    check_logs(test, f"logs to judge by ({held_out})")
     print(f"logs       {logs.torque.shape[0]} x {logs.torque.shape[1]} samples of {logs.timestep:g} s")
     net = fit(logs, flags.fit)
     robot = ROBOTS[flags.robot]

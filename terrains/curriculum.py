@@ -25,7 +25,8 @@ class CurriculumConfig:
     strategy: str = "fair"
     """game (the paper's rule), fair, fixed, uniform, hardest, linear, progress, or your own."""
     max_initial_level: int = 5
-    """Highest level at the start of training; the reference's value."""
+    """Highest level at the start of training; the reference's value. Of `fixed` for good; `uniform`, `hardest` and
+    `linear` have levels of their own."""
     promote: float = 0.75
     """fair: share of the commands that must be followed to go up."""
     demote: float = 0.5

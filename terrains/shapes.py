@@ -319,7 +319,13 @@ def make_tile(
     platform = (defaults | parameters).get("platform", 0.0)
     if platform >= size:
         raise ValueError(f"the platform of {platform} m fills the tile of {size} m")
-    heights = np.asarray(SHAPES[name](difficulty, size, cell, rng, **parameters), np.float64)
+    try:
+        heights = np.asarray(SHAPES[name](difficulty, size, cell, rng, **parameters), np.float64)
+    except (ArithmeticError, ValueError) as error:
+        given = ", ".join(f"{key} {value}" for key, value in parameters.items()) or "its own parameters"
+        raise ValueError(
+            f"shape {name!r} cannot be made with {given} at difficulty {difficulty:g}: {error}"
+        ) from error
     n = round(size / cell)
     if heights.shape != (n, n):
         raise ValueError(f"shape {name!r} must return heights [{n}, {n}], not {list(heights.shape)}")

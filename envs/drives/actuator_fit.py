@@ -104,12 +104,11 @@ def fit(logs: DriveLogs, cfg: FitConfig) -> ActuatorNet:
 
     Gradients go back through pieces of `length` samples that start with an empty memory.
     """
+    check_logs(logs, "logs to fit", still=False)
     torch.manual_seed(cfg.seed)
     net = LSTMNet(cfg.hidden, cfg.layers) if cfg.kind == "lstm" else MLPNet(cfg.hidden, cfg.layers, cfg.lags)
     sequences, samples = logs.torque.shape
     length = min(cfg.length, samples)
-    if length <= SETTLING:
-        raise ValueError(f"sequences must be longer than {SETTLING} samples, not {length}")
     scale, torque_scale = logs.inputs.std((1, 2)), logs.torque.std()
     x = logs.inputs.permute(1, 2, 0) / scale
     y = logs.torque / torque_scale
@@ -158,6 +157,21 @@ def pd_rms_error(logs: DriveLogs, stiffness: float, damping: float, effort_limit
     return float(error[:, SETTLING:].square().mean().sqrt())
 
 
+def check_logs(logs: DriveLogs, what: str, still: bool = True) -> None:
+    """ValueError for what nothing can be learned from, or judged by.
+
+    Args:
+        logs: of drives.
+        what: what they are, for the sentence.
+        still: whether a column that never changes will do.
+    """
+    if (samples := logs.torque.shape[1]) <= SETTLING:
+        raise ValueError(f"{what}: sequences must be longer than {SETTLING} samples, not {samples}")
+    for name, column in zip(FIELDS, logs.values, strict=True):
+        if not still and column.min() == column.max():
+            raise ValueError(f"{what}: {name} never changes")
+
+
 def made_up_logs(kinds: tuple[str, ...], num_drives: int, seconds: float, seed: int) -> DriveLogs:
     """Logs of the series-elastic drive model, `num_drives` of each kind of excitation."""
     parts = [simulate(kind, num_drives, seconds, seed + i) for i, kind in enumerate(kinds)]
@@ -180,7 +194,7 @@ def read_logs(path: Path) -> DriveLogs:
         raise ValueError(f"no logs at {path}")
     try:
         columns = _read_csv(path) if path.suffix == ".csv" else dict(np.load(path))
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise ValueError(
             f"{path} is neither an NPZ of numbers nor a CSV (by its ending) ({error})"
         ) from error
@@ -197,11 +211,14 @@ def read_logs(path: Path) -> DriveLogs:
 
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     with path.open() as file:
-        rows = list(csv.reader(file))
+        rows = [row for row in csv.reader(file) if row]
+    if len(rows) < 2:
+        raise ValueError("it has no rows")
     table = np.array(rows[1:], dtype=np.float64)
     columns = dict(zip([name.strip() for name in rows[0]], table.T, strict=True))
     if "time" in columns:
-        columns["timestep"] = np.median(np.diff(columns["time"]))
+        # the clock of a computer has no digits left for less than a microsecond
+        columns["timestep"] = np.round(np.median(np.diff(columns["time"])), 6)
     if "sequence" in columns:
         count = 1 + np.count_nonzero(np.diff(columns["sequence"]))
         columns |= {name: columns[name].reshape(count, -1) for name in FIELDS if name in columns}

@@ -5,6 +5,8 @@ What differs from ANYmal C are the reference method's values for A1 (Rudin et al
 
 from __future__ import annotations
 
+import copy
+
 from envs.config import EnvConfig
 from envs.tasks.adapted import robot_tasks
 from robots import A1
@@ -12,7 +14,7 @@ from robots import A1
 
 def adapt(cfg: EnvConfig) -> EnvConfig:
     """Make ANYmal C's task, on any ground, A1's."""
-    cfg.robot = A1
+    cfg.robot = copy.deepcopy(A1)
     cfg.control.action_scale = 0.25
     cfg.randomisation.added_base_mass = (0.0, 0.0)  # ANYmal's 5 kg are more than this base weighs
     cfg.rewards["torques"].weight = -2e-4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from algorithms.config import PolicyConfig
 from envs.config import EnvConfig
 from envs.tasks import Recipe, Task, anymal_c_flat, anymal_c_rough
 
@@ -57,8 +58,8 @@ def _adapted(
 def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> Recipe:
     """A recipe with its own noise explores, and penalises changes of the action, in radians.
 
-    Where an action is half as many of them, its noise is twice as large: else a robot with a small action scale
-    never leaves its stance.
+    Where an action is half as many of them, its noise is twice as large, and may be: else a robot with a small action
+    scale never leaves its stance.
     """
     policy = recipe.agent.get("policy", {})
     if "init_std" not in policy:
@@ -70,5 +71,8 @@ def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> 
         cfg.rewards["action_rate"].weight /= stretch**2
         return cfg
 
-    agent = recipe.agent | {"policy": policy | {"init_std": stretch * policy["init_std"]}}
+    std, (low, high) = stretch * policy["init_std"], policy.get("std_range", PolicyConfig.std_range)
+    agent = recipe.agent | {"policy": policy | {"init_std": std}}
+    if std > high:
+        agent["policy"]["std_range"] = (low, std)
     return replace(recipe, env=env, agent=agent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from envs.config import EnvConfig
 from envs.tasks.adapted import robot_tasks
 from robots import ANYMAL_B
@@ -9,7 +11,7 @@ from robots import ANYMAL_B
 
 def adapt(cfg: EnvConfig) -> EnvConfig:
     """Make ANYmal C's task, on any ground, ANYmal B's."""
-    cfg.robot = ANYMAL_B
+    cfg.robot = copy.deepcopy(ANYMAL_B)
     return cfg
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from envs.config import EnvConfig
 from envs.tasks.adapted import robot_tasks
 from robots import ANYMAL_C_ARM
@@ -9,7 +11,7 @@ from robots import ANYMAL_C_ARM
 
 def adapt(cfg: EnvConfig) -> EnvConfig:
     """Make ANYmal C's task, on any ground, that of ANYmal C with an arm."""
-    cfg.robot = ANYMAL_C_ARM
+    cfg.robot = copy.deepcopy(ANYMAL_C_ARM)
     return cfg
 
 

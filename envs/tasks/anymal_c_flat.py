@@ -1,7 +1,7 @@
 """ANYmal C follows velocity commands on flat ground.
 
-Values are the reference method's (code column, flat task; Rudin et al. 2021). `flat_task` makes the same task
-for another robot.
+Values are the reference method's (code column, flat task; Rudin et al. 2021). `adapted.robot_tasks` makes the same
+task for another robot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from envs import rewards as rew
 from envs.config import EnvConfig, ObservationTerm, RewardTerm
 from envs.targets import FLAT
 from envs.tasks import Recipe, Task, for_gpu
-from robots import ANYMAL_C
 
 
 def observation_terms() -> dict[str, ObservationTerm]:
@@ -64,7 +63,7 @@ def reward_terms() -> dict[str, RewardTerm]:
 
 def reference() -> EnvConfig:
     """The task with the published values."""
-    return EnvConfig(robot=ANYMAL_C, rewards=reward_terms(), observations=observation_terms())
+    return EnvConfig(rewards=reward_terms(), observations=observation_terms())
 
 
 def fast() -> EnvConfig:

@@ -6,6 +6,8 @@ the start pose: with knees bent half or one and a half times as much, robots beg
 
 from __future__ import annotations
 
+import copy
+
 from envs.config import EnvConfig
 from envs.tasks.adapted import robot_tasks
 from robots import CASSIE
@@ -26,7 +28,7 @@ WEIGHTS = {
 
 def adapt(cfg: EnvConfig) -> EnvConfig:
     """Make ANYmal C's task, on any ground, Cassie's."""
-    cfg.robot = CASSIE
+    cfg.robot = copy.deepcopy(CASSIE)
     cfg.randomisation.added_base_mass = (0.0, 0.0)
     cfg.init.joint_scale = (0.8, 1.2)
     cfg.scan.x = cfg.scan.y = (-0.5, 0.5)

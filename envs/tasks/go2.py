@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from envs.config import EnvConfig
 from envs.tasks import a1
 from envs.tasks.adapted import robot_tasks
@@ -11,7 +13,7 @@ from robots import GO2
 def adapt(cfg: EnvConfig) -> EnvConfig:
     """Make ANYmal C's task, on any ground, Go2's."""
     cfg = a1.adapt(cfg)
-    cfg.robot = GO2
+    cfg.robot = copy.deepcopy(GO2)
     return cfg
 
 

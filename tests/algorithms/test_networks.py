@@ -94,6 +94,13 @@ def test_normaliser_has_the_statistics_of_all_samples() -> None:
         ("policy.init_std", 5.0, "init_std"),
         ("policy.actor_hidden", (64, 0), "actor_hidden"),
         ("save_interval", 0, "save_interval"),
+        ("max_bad_updates", 0, "max_bad_updates"),
+        ("eval_seconds", 0.0, "eval_seconds"),
+        ("ppo.value_coef", -1.0, "value_coef"),
+        ("ppo.entropy_coef", -0.1, "entropy_coef"),
+        ("ppo.learning_rate_range", (0.0, 1e-2), "learning_rate_range must be greater than 0"),
+        ("ppo.learning_rate_range", (1e-2, 1e-5), "outside of agent.ppo.learning_rate_range"),
+        ("ppo.learning_rate", 0.1, "outside of agent.ppo.learning_rate_range"),
     ],
 )
 def test_values_out_of_range_are_named(path: str, value: object, word: str) -> None:

@@ -210,3 +210,16 @@ def test_command_curriculum_needs_a_tracking_reward() -> None:
     cfg.commands.curriculum, cfg.rewards["tracking_lin_vel"].weight = True, 0.0
     with pytest.raises(ValueError, match="tracking_lin_vel"):
         cfg.validate()
+
+
+def test_a_share_of_commands_is_along_one_axis_whatever_the_heading() -> None:
+    cfg = calm()
+    cfg.commands.heading, cfg.commands.single_axis_share, cfg.commands.min_speed = True, 1.0, 0.0
+    cfg.init.yaw = torch.pi
+    env = make(cfg, 64)
+    env.reset(seed=1)
+    told = env.command.clone()
+    moving = told != 0.0
+    assert (moving.sum(1) <= 1).all() and moving.any(0).all() and not moving.any(1).all()
+    env.step(torch.zeros(64, 12))
+    assert torch.equal(env.command, told)  # the heading leaves them alone

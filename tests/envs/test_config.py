@@ -137,3 +137,34 @@ def test_published_values_of_the_flat_task() -> None:
         "joint_vel": 1.5,
         "previous_action": 0.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "actuator"),
+    [
+        ("net", "my_drive.pt", "net"),
+        ("clip_net_torque", True, "net"),
+        ("stall_torque", 30.0, "dc_motor"),
+        ("no_load_speed", 30.0, "dc_motor"),
+        ("velocity_gain", 3.0, "velocity"),
+    ],
+)
+def test_an_option_of_another_drive_is_refused(field: str, value: Any, actuator: Any) -> None:
+    cfg = reference()
+    setattr(cfg.drive, field, value)
+    with pytest.raises(ValueError, match=f"env.drive.{field} is for env.actuator {actuator}, not pd"):
+        cfg.validate()
+    cfg.actuator = actuator
+    cfg.validate()
+
+
+def test_faster_commands_need_a_reward_for_following_them() -> None:
+    cfg = reference()
+    cfg.commands.curriculum = True
+    cfg.validate()
+    cfg.rewards["tracking_lin_vel"].weight = -1.0
+    with pytest.raises(ValueError, match="needs the reward tracking_lin_vel"):
+        cfg.validate()
+    del cfg.rewards["tracking_lin_vel"]
+    with pytest.raises(ValueError, match="needs the reward tracking_lin_vel"):
+        cfg.validate()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
+from algorithms.config import LearnerConfig, PolicyConfig
 from envs import EnvConfig, LeggedEnv, all_tasks, get_task
+from envs.tasks.adapted import robot_tasks
 from robots import ROBOTS
 from tests.envs.common import random_actions
 
@@ -35,7 +38,7 @@ def differences(task: str, recipe: str) -> dict[str, Any]:
 
     compare("", config("anymal_c_flat", recipe), config(task, recipe))
     robot = found.pop("robot", ROBOTS["anymal_c"])
-    assert f"{robot.name}_flat" == task and robot is ROBOTS[robot.name]
+    assert f"{robot.name}_flat" == task and robot == ROBOTS[robot.name]
     return found
 
 
@@ -161,3 +164,25 @@ def test_a_flat_task_runs(task: str) -> None:
     # a second of noise around the stance makes a biped fall at most
     assert falls.float().mean() < (0.9 if task == "cassie_flat" else 0.2)
     assert obs["policy"].shape == (64, 48)
+
+
+@pytest.mark.parametrize("name", list(all_tasks()))
+def test_a_task_of_ones_own_may_change_its_robot(name: str) -> None:
+    before = {other: copy.deepcopy(get_task(other).recipe("fast").env()) for other in all_tasks()}
+    robot = get_task(name).recipe("fast").env().robot
+    robot.stiffness[".*"] = robot.damping[".*"] = 1e3
+    robot.name = "mine"
+    assert {other: get_task(other).recipe("fast").env() for other in before} == before
+
+
+def test_a_robot_with_small_actions_explores_as_much() -> None:
+    def adapt(cfg: EnvConfig) -> EnvConfig:
+        cfg.control.action_scale = 0.1
+        return cfg
+
+    for task in robot_tasks("mouse", "Mouse", adapt):
+        agent = LearnerConfig()
+        policy = task.recipe("fast").agent["policy"]
+        agent.policy = PolicyConfig(**policy)
+        agent.validate()
+        assert policy["init_std"] == policy["std_range"][1] == 5.0

@@ -87,6 +87,9 @@ def test_episode_lengths_can_be_written() -> None:
     env.episode_length_buf = torch.arange(N)
     assert env.env.episode_length.tolist() == list(range(N))
     assert env.episode_length_buf is env.env.episode_length
+    assert not env.env.state.time.any(), "nothing was walked yet"
+    env.step(torch.zeros(N, env.num_actions))
+    assert env.env.state.time.tolist() == pytest.approx([env.env.step_dt] * N)
 
 
 def test_a_critic_with_its_own_observations_gets_them() -> None:

@@ -44,6 +44,10 @@ def test_two_evaluations_in_a_row_meet_the_targets() -> None:
     assert FLAT.missed(GOOD | {"falls": float("nan")}) == ["falls"], "what is not known is not met"
 
 
+def test_a_run_that_goes_on_counts_the_evaluation_before_it() -> None:
+    assert Goal(FLAT, GOOD)(GOOD) and not Goal(FLAT, FALLS)(GOOD) and not Goal(FLAT, {})(GOOD)
+
+
 def test_every_task_that_comes_along_has_targets() -> None:
     for task in all_tasks().values():
         assert task.targets == (ROUGH if task.name.endswith("_rough") else FLAT)

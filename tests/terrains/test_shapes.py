@@ -100,6 +100,11 @@ def test_bad_values_get_one_sentence() -> None:
         tile("pit", 0.5, platform=9.0)
     with pytest.raises(ValueError, match="no cells"):
         make_tile("flat", 0.5, 0.1, 0.1, np.random.default_rng(0))
+    for parameter, value in (("spacing", 0.0), ("amplitude", -0.1)):
+        with pytest.raises(
+            ValueError, match=f"'random_rough' cannot be made with {parameter} {value} at difficulty"
+        ):
+            tile("random_rough", 0.5, **{parameter: value})
 
 
 @pytest.mark.parametrize(

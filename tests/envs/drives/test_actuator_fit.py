@@ -11,6 +11,7 @@ import torch
 from envs.drives.actuator_fit import (
     FIELDS,
     FitConfig,
+    check_logs,
     fit,
     made_up_logs,
     pd_rms_error,
@@ -102,5 +103,28 @@ def test_wrong_logs_are_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "logs.csv").write_text("position_error,velocity,torque\n1,2,3\n1,2\n")
     with pytest.raises(ValueError, match="neither an NPZ"):
         read_logs(tmp_path / "logs.csv")
-    with pytest.raises(ValueError, match="longer than 10 samples"):
+    for text in ("", "position_error,velocity,torque\n"):
+        (tmp_path / "logs.csv").write_text(text)
+        with pytest.raises(ValueError, match="neither an NPZ.*no rows"):
+            read_logs(tmp_path / "logs.csv")
+    np.save(tmp_path / "logs.npy", np.ones((3, 30)))
+    with pytest.raises(ValueError, match="neither an NPZ"):
+        read_logs(tmp_path / "logs.npy")
+
+
+def test_logs_that_nothing_can_be_learned_from_are_refused() -> None:
+    with pytest.raises(ValueError, match="longer than 10 samples, not 8"):
         fit(DriveLogs(torch.randn(3, 2, 8)), FitConfig())
+    values = torch.randn(3, 2, 45)
+    with pytest.raises(ValueError, match="held out: sequences must be longer than 10 samples, not 9"):
+        check_logs(split(DriveLogs(values))[1], "held out")
+    values[1] = 0.5
+    check_logs(DriveLogs(values), "held out")  # to judge by it will do
+    with pytest.raises(ValueError, match="velocity never changes"):
+        fit(DriveLogs(values), FitConfig())
+
+
+def test_a_drive_takes_a_timestep_read_from_a_clock(tmp_path: Path) -> None:
+    rows = [f"{1.8e9 + 0.005 * t},{t},{t},{t}" for t in range(30)]
+    (tmp_path / "logs.csv").write_text("\n".join(["time,position_error,velocity,torque", *rows]))
+    assert read_logs(tmp_path / "logs.csv").timestep == 0.005
