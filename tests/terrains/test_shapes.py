@@ -104,7 +104,7 @@ def test_bad_values_get_one_sentence() -> None:
         with pytest.raises(
             ValueError, match=f"'random_rough' cannot be made with {parameter} {value} at difficulty"
         ):
-            tile("random_rough", 0.5, **{parameter: value})
+            make_tile("random_rough", 0.5, 8.0, 0.1, np.random.default_rng(0), {parameter: value})
 
 
 @pytest.mark.parametrize(
