@@ -73,7 +73,11 @@ def trained_since(start: float, logs: Path) -> Path | None:
 
 def _run(script: str, *flags: str) -> int:
     print(f"\n$ python scripts/{script} {' '.join(flags)}", flush=True)
-    return subprocess.run([sys.executable, str(ROOT / "scripts" / script), *flags]).returncode
+    child = subprocess.Popen([sys.executable, str(ROOT / "scripts" / script), *flags])
+    try:
+        return child.wait()
+    except KeyboardInterrupt:  # the command had it too, and a training saves before it ends; another ends both
+        return child.wait() or 130
 
 
 if __name__ == "__main__":
