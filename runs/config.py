@@ -276,7 +276,7 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
     """Configuration from the command line; flags change `default`, or else the recipe that they name.
 
     Raises:
-        ValueError: unknown flags and bad values.
+        ValueError: unknown flags, bad values, and a run to go on with that is not told to.
     """
     args, help_asked = take_help(list(sys.argv[1:] if argv is None else argv))
     args = as_flags(args, RunConfig())
@@ -290,6 +290,11 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
         show_help(default, help_asked)
         sys.exit()
     flags = parse_flags(default, args)
+    if not flags.resume and (flags.load_run not in ("", "-1") or flags.checkpoint >= 0):
+        raise ValueError(
+            "--load_run and --checkpoint say which run goes on: give --resume, or --init_from alone for a new run "
+            "with old weights"
+        )
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
     flags.task = default.task
