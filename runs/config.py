@@ -209,7 +209,22 @@ CHECKSUM = "# sha256 of what follows: "
 def save_config(cfg: RunConfig, path: Path) -> None:
     """Write the resolved configuration, whole or not at all, under its checksum; its plugins go beside it."""
     plugins.keep(path.parent, cfg.plugin)
-    text = yaml.safe_dump(to_plain(cfg), sort_keys=False, width=100)
+    _write(to_plain(cfg), path)
+
+
+def change_saved(path: Path, **values: Any) -> None:
+    """Change plain values of a saved configuration; all else stays as it is there, also of an older version's.
+
+    Raises:
+        ValueError: it is damaged, as `load_config` says.
+    """
+    plain = yaml.safe_load(_checked(path.read_text(), path))
+    if plain | values != plain:
+        _write(plain | values, path)
+
+
+def _write(plain: dict[str, Any], path: Path) -> None:
+    text = yaml.safe_dump(plain, sort_keys=False, width=100)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(f"{CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     os.replace(temporary, path)

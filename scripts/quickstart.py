@@ -76,7 +76,9 @@ def _run(script: str, *flags: str) -> int:
     child = subprocess.Popen([sys.executable, str(ROOT / "scripts" / script), *flags])
     try:
         return child.wait()
-    except KeyboardInterrupt:  # the command had it too, and a training saves before it ends; another ends both
+    except (
+        KeyboardInterrupt
+    ):  # the command had it too, and a training saves before it ends; another ends both
         return child.wait() or 130
 
 
