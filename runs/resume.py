@@ -18,7 +18,7 @@ from algorithms.trainer import BEST
 from physics import choose_device
 from runs.config import RunConfig, change_saved, changes, load_config, parse, to_plain
 from runs.flags import as_flags, peek
-from runs.folders import RunFlags, is_shipped, load_checkpoint, saved_value
+from runs.folders import RunFlags, is_shipped, load_checkpoint, saved_value, tell
 from runs.help import take_help
 from runs.plugins import say_differing
 
@@ -141,7 +141,10 @@ def load_own_checkpoint(path: Path, task: str, device: str, ranks: Ranks) -> dic
 
 
 def remember(folder: Path) -> None:
-    """Leave word of the run folder for the processes that torchrun starts in place of these if one of them ends."""
+    """Leave word of the run folder: for the processes that torchrun starts in place of these if one of them ends, and
+    for the program that started this one, see `tell`.
+    """
+    tell(folder)
     if (note := _note()) and os.environ.get("LOCAL_RANK") == "0":
         note.write_text(str(folder.resolve()))
 

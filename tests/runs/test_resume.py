@@ -16,6 +16,7 @@ import yaml
 
 from algorithms import checkpoint
 from runs.config import CHECKSUM, change_saved, load_config, parse, save_config
+from runs.folders import NOTE
 from runs.progress import ProgressLog
 from scripts import train
 
@@ -96,6 +97,23 @@ def test_a_branch_keeps_the_tables_of_what_it_leaves(folder: Path) -> None:
     assert names - {"model_best.pt"} == {"model_2.pt", "model_3.pt", "progress.csv", "curriculum.csv"}
     assert iterations(aside / "progress.csv") == [1, 2, 3] and iterations(aside / "curriculum.csv") == [3]
     assert iterations(folder / "progress.csv") == [1, 2] and list(checkpoint.available(folder)) == [0, 1, 2]
+
+
+# ---------------------------------------------------------------------- what it tells whoever started it
+
+
+def test_a_training_tells_where_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = folder.parent / "note"
+    monkeypatch.setenv(NOTE, str(note))
+    logs = ("--log_dir", str(folder.parent / "logs"))
+    small = (*SMALL.split(), "--max_iterations", "1", *logs)
+    assert main(*small, "--check") == 0
+    assert main("--resume", "--load_run", str(folder)) == 0  # nothing to do
+    assert not note.exists()
+    assert main(*small, "--experiment_name", "a/b") == 0
+    assert [note.read_text()] == [str(path) for path in (folder.parent / "logs" / "a" / "b").iterdir()]
+    assert main("--resume", "--load_run", str(folder), "--more_iterations", "1") == 0
+    assert note.read_text() == str(folder), "the next one is told of: a note is not for a run to go on by"
 
 
 # ---------------------------------------------------------------------- how far it goes
