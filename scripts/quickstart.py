@@ -59,8 +59,9 @@ def main() -> int:
     if status := _run("play.py", *where, "--num_envs", "4", "--seconds", "10"):
         return status
     print(f"\nall done in {span(time.time() - start)}")
-    figures = json.loads((folder / "evaluation.json").read_text())["nominal"]
-    how = f"{figures['robots']} robots for {figures['seconds']:g} s, the best checkpoint:"
+    measured = json.loads((folder / "evaluation.json").read_text())
+    figures = measured["nominal"]
+    how = f"{figures['robots']} robots for {figures['seconds']:g} s, {measured['checkpoint']}:"
     cfg = load_config(folder / "config.yaml")
     print_lines("verdict", [how, *judge(figures, get_task(cfg.task).targets)])
     if progress.is_file():

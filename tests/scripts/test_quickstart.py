@@ -72,10 +72,10 @@ def test_a_run_of_rsl_rl_has_no_curves_and_no_more_iterations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = make_run(tmp_path / "go2_flat_rsl_rl" / "2029-01-01_00-00-00", "rsl_rl")
-    (trained / "evaluation.json").write_text(json.dumps({"nominal": BAD}))
+    (trained / "evaluation.json").write_text(json.dumps({"checkpoint": "model_4.pt", "nominal": BAD}))
     assert start(monkeypatch, f"--log-dir {tmp_path}", trained, 0, 0)[3:] == [("status", "0")]
     out = capsys.readouterr().out
-    assert "not yet" in out and "curves" not in out and "--resume" not in out
+    assert "model_4.pt:" in out and "not yet" in out and "curves" not in out and "--resume" not in out
 
 
 def test_ctrl_c_waits_for_what_a_command_still_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
