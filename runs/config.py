@@ -209,7 +209,22 @@ CHECKSUM = "# sha256 of what follows: "
 def save_config(cfg: RunConfig, path: Path) -> None:
     """Write the resolved configuration, whole or not at all, under its checksum; its plugins go beside it."""
     plugins.keep(path.parent, cfg.plugin)
-    text = yaml.safe_dump(to_plain(cfg), sort_keys=False, width=100)
+    _write(to_plain(cfg), path)
+
+
+def change_saved(path: Path, **values: Any) -> None:
+    """Change plain values of a saved configuration; all else stays as it is there, also of an older version's.
+
+    Raises:
+        ValueError: it is damaged, as `load_config` says.
+    """
+    plain = yaml.safe_load(_checked(path.read_text(), path))
+    if plain | values != plain:
+        _write(plain | values, path)
+
+
+def _write(plain: dict[str, Any], path: Path) -> None:
+    text = yaml.safe_dump(plain, sort_keys=False, width=100)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(f"{CHECKSUM}{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     os.replace(temporary, path)
@@ -276,7 +291,7 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
     """Configuration from the command line; flags change `default`, or else the recipe that they name.
 
     Raises:
-        ValueError: unknown flags and bad values.
+        ValueError: unknown flags, bad values, and a run to go on with that is not told to.
     """
     args, help_asked = take_help(list(sys.argv[1:] if argv is None else argv))
     args = as_flags(args, RunConfig())
@@ -290,6 +305,11 @@ def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -
         show_help(default, help_asked)
         sys.exit()
     flags = parse_flags(default, args)
+    if not flags.resume and (flags.load_run not in ("", "-1") or flags.checkpoint >= 0):
+        raise ValueError(
+            "--load_run and --checkpoint say which run goes on: give --resume, or --init_from alone for a new run "
+            "with old weights"
+        )
     if flags.sim_device or flags.rl_device:
         flags.device = flags.sim_device or flags.rl_device
     flags.task = default.task

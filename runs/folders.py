@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -116,6 +117,16 @@ def create_run_folder(cfg: RunConfig) -> Path:
         except OSError as error:
             raise ValueError(f"run folder {folder} cannot be made ({error.strerror})") from error
     raise AssertionError
+
+
+NOTE = "TROT_RUN_NOTE"
+"""Environment variable: a file that a training writes its run folder's path to, for the program that started it."""
+
+
+def tell(folder: Path) -> None:
+    """Write where a run is into the file that `NOTE` names, if it names one."""
+    if note := os.environ.get(NOTE):
+        Path(note).write_text(str(folder))
 
 
 def check_names(cfg: RunConfig) -> None:

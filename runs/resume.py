@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -15,9 +16,9 @@ from algorithms import Trainer, checkpoint
 from algorithms.distributed import Ranks
 from algorithms.trainer import BEST
 from physics import choose_device
-from runs.config import RunConfig, changes, load_config, parse, to_plain
+from runs.config import RunConfig, change_saved, changes, load_config, parse, to_plain
 from runs.flags import as_flags, peek
-from runs.folders import RunFlags, is_shipped, load_checkpoint
+from runs.folders import RunFlags, is_shipped, load_checkpoint, saved_value, tell
 from runs.help import take_help
 from runs.plugins import say_differing
 
@@ -78,8 +79,13 @@ def resume_config(folder: Path) -> RunConfig:
     return replace(saved, **{name: getattr(cfg, name) for name in APPLIED})
 
 
-def more_than_done(flags: ResumeFlags, state: dict[str, Any] | None) -> int:
-    """Iterations in all that --more_iterations stands for; ValueError where nothing is done yet."""
+def more_than_done(flags: ResumeFlags, state: dict[str, Any] | None, interrupted: Path | None) -> int:
+    """Iterations in all that --more_iterations stands for; ValueError where nothing is done yet.
+
+    In an `interrupted` run's folder they are saved: what was done since then is some of them.
+    """
+    if interrupted:
+        return int(saved_value(interrupted, "max_iterations"))
     if state is None:
         raise ValueError(
             "--more_iterations goes on with a run: give --resume, or --max_iterations for a new one"
@@ -89,11 +95,25 @@ def more_than_done(flags: ResumeFlags, state: dict[str, Any] | None) -> int:
     return state["iteration"] + flags.more_iterations
 
 
+def settle(cfg: RunConfig, folder: Path, iteration: int) -> None:
+    """A run goes on at `iteration`: set aside what it leaves behind, and save how far it goes now.
+
+    Other flags that may change are of this part of the run alone.
+    """
+    if aside := set_aside(folder, iteration):
+        print(f"checkpoints after iteration {iteration}, and the tables so far, now lie in {aside}")
+    change_saved(folder / "config.yaml", max_iterations=cfg.max_iterations, until_solved=cfg.until_solved)
+
+
+TABLES = ("progress.csv", "curriculum.csv")
+"""What a run that goes on cuts off where it does."""
+
+
 def set_aside(folder: Path, iteration: int) -> Path | None:
     """Move checkpoints after `iteration` into a folder of their own: a run that branches off there will make others.
 
     Returns:
-        that folder; None if there was nothing to move.
+        that folder, with a copy of the tables; None if there was nothing to move.
     """
     later = [path for number, path in checkpoint.available(folder).items() if number > iteration]
     later += [part for path in later for part in folder.glob(f"{path.stem}.rank*.pt")]
@@ -104,6 +124,9 @@ def set_aside(folder: Path, iteration: int) -> Path | None:
         later.append(best)
     aside = folder / f"set_aside_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     aside.mkdir()
+    for table in TABLES:
+        if (folder / table).is_file():
+            shutil.copy2(folder / table, aside)
     for path in later:
         path.rename(aside / path.name)
     return aside
@@ -118,7 +141,10 @@ def load_own_checkpoint(path: Path, task: str, device: str, ranks: Ranks) -> dic
 
 
 def remember(folder: Path) -> None:
-    """Leave word of the run folder for the processes that torchrun starts in place of these if one of them ends."""
+    """Leave word of the run folder: for the processes that torchrun starts in place of these if one of them ends, and
+    for the program that started this one, see `tell`.
+    """
+    tell(folder)
     if (note := _note()) and os.environ.get("LOCAL_RANK") == "0":
         note.write_text(str(folder.resolve()))
 

@@ -17,7 +17,7 @@ from envs.rsl_rl import RslRlVecEnv
 from physics import choose_device
 from runs import memory
 from runs.config import RunConfig, save_config
-from runs.folders import create_run_folder
+from runs.folders import create_run_folder, tell
 from runs.record import write_record
 from runs.tracking import Events, begin_log
 from runs.verdict import print_verdict
@@ -179,6 +179,7 @@ def train_rsl_rl(cfg: RunConfig, threads: int) -> int:
         dataclasses.replace(cfg, experiment_name=cfg.experiment_name or f"{cfg.task}_rsl_rl")
     )
     save_config(cfg, folder / "config.yaml")
+    tell(folder)
     runner = make_runner(env, cfg.agent, cfg.seed, str(folder), cfg.run_name)
     if cfg.logger == "tensorboard":  # as rsl_rl writes them
         write_record(folder, device, cfg.plugin)

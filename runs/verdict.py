@@ -92,7 +92,7 @@ def next_steps(
     missed = targets.missed(figures) if targets and figures else []
     where = f"--load_run {shlex.quote(str(folder))}"
     lines = []
-    if missed and not stopped:
+    if missed and not stopped and cfg.learner == "trot":  # rsl_rl's are not resumed
         why = "falls are learned last" if missed == ["falls"] else "it still learns"
         more = _more_iterations(cfg, iteration)
         lines += [f"{why}; train longer:", f"  {typed('train')} --resume {where} --more_iterations {more}"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from runs.command import command
 from runs.config import load_config
 from runs.estimate import span
 from runs.flags import peek
+from runs.folders import NOTE
 from runs.verdict import judge, next_steps, print_lines
 from viewers.curves import plot_training
 
@@ -39,24 +42,30 @@ def main() -> int:
     flags, train_flags = peek(Flags())
     start = time.time()
     device = ["--device", flags.device]
-    if status := _run("train.py", "--log_dir", flags.log_dir, *device, *train_flags):
-        return status
-    folder = trained_since(start, Path(flags.log_dir))
-    if not folder:
-        return 0  # --check
+    with tempfile.TemporaryDirectory() as place:
+        note = Path(place, "run_folder")
+        line = "--log_dir", flags.log_dir, *device, *train_flags
+        if status := _run("train.py", *line, **{NOTE: str(note)}):
+            return status
+        if not note.is_file():
+            return 0  # --check, or nothing to do
+        folder = Path(note.read_text())
     where = ["--load_run", str(folder), *device]
     if status := _run("evaluate.py", *where, "--num_envs", str(flags.eval_envs)):
         return status
     curves = folder / "plots" / "training.png"
-    plot_training(folder / "progress.csv", curves)
+    if (progress := folder / "progress.csv").is_file():  # rsl_rl writes none
+        plot_training(progress, curves)
     if status := _run("play.py", *where, "--num_envs", "4", "--seconds", "10"):
         return status
     print(f"\nall done in {span(time.time() - start)}")
-    figures = json.loads((folder / "evaluation.json").read_text())["nominal"]
-    how = f"{figures['robots']} robots for {figures['seconds']:g} s, the best checkpoint:"
+    measured = json.loads((folder / "evaluation.json").read_text())
+    figures = measured["nominal"]
+    how = f"{figures['robots']} robots for {figures['seconds']:g} s, {measured['checkpoint']}:"
     cfg = load_config(folder / "config.yaml")
     print_lines("verdict", [how, *judge(figures, get_task(cfg.task).targets)])
-    print_lines("curves", [str(curves)])
+    if progress.is_file():
+        print_lines("curves", [str(curves)])
     print_lines("figures", [str(folder / "evaluation.json")])
     print_lines("video", [str(path) for path in (folder / "videos").glob("*.mp4")])
     python = sys.executable.removeprefix(f"{Path.cwd()}/")  # the one that has everything, unlike a shell's
@@ -65,15 +74,14 @@ def main() -> int:
     return 0
 
 
-def trained_since(start: float, logs: Path) -> Path | None:
-    """The run folder that the newest checkpoint lies in, None if none was written since `start`, s."""
-    newest = max(logs.glob("*/*/model_*.pt"), key=lambda path: path.stat().st_mtime, default=None)
-    return newest.parent if newest and newest.stat().st_mtime >= start else None
-
-
-def _run(script: str, *flags: str) -> int:
+def _run(script: str, *flags: str, **environment: str) -> int:
     print(f"\n$ python scripts/{script} {' '.join(flags)}", flush=True)
-    return subprocess.run([sys.executable, str(ROOT / "scripts" / script), *flags]).returncode
+    line = [sys.executable, str(ROOT / "scripts" / script), *flags]
+    child = subprocess.Popen(line, env=os.environ | environment)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:  # it had that too, and a training saves first; a second one ends both
+        return child.wait() or 130
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from runs.resume import (
     remember,
     remembered,
     resume_config,
-    set_aside,
+    settle,
 )
 from runs.tracking import begin_log
 from runs.training import (
@@ -82,7 +82,7 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
             path = checkpoint_path(folder, -1 if interrupted else flags.checkpoint)
             state = load_own_checkpoint(path, cfg.task, device, ranks)
     if flags.more_iterations:  # all of them, whatever the run was told before
-        cfg.max_iterations, cfg.until_solved = more_than_done(flags, state), flags.until_solved
+        cfg.max_iterations, cfg.until_solved = more_than_done(flags, state, interrupted), flags.until_solved
     if cfg.learner == "rsl_rl":
         from runs.rsl_rl_runner import train_rsl_rl
 
@@ -112,16 +112,19 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     if ranks.first:
         if not state:
             save_config(cfg, folder / "config.yaml")
-        elif aside := set_aside(folder, trainer.iteration):
-            print(f"checkpoints after iteration {trainer.iteration} now lie in {aside}")
         announce(cfg, env, threads, folder, trainer)
     if ends := nothing_to_do(cfg, trainer, bool(flags.more_iterations)):
         ranks.say(ends)
         return 0
-    remember(folder)
+    if not state:
+        remember(folder)
     with ranks.together():
         events = begin_log(cfg, folder, device, trainer.iteration) if ranks.first else None
     with watched(cfg, trainer, env, folder):
+        with ranks.together():
+            if state and ranks.first:
+                settle(cfg, folder, trainer.iteration)
+        remember(folder)  # one that goes on no sooner: until now --checkpoint says where it does
         return train(trainer, env, folder, cfg, events)
 
 

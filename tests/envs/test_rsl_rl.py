@@ -15,6 +15,7 @@ from algorithms.config import LearnerConfig, PolicyConfig, PPOConfig
 from envs import LeggedEnv
 from envs.rsl_rl import RslRlVecEnv
 from runs.config import RunConfig, default_config, load_config
+from runs.folders import NOTE
 from runs.rsl_rl_runner import make_runner, train_rsl_rl
 from tests.envs.common import lively, make, random_actions
 
@@ -148,10 +149,13 @@ def test_networks_are_the_configured_ones(init: str) -> None:
         assert last.bias.any()
 
 
-def test_training_leaves_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_leaves_a_run_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NOTE, str(tmp_path / "note"))
     assert train_rsl_rl(tiny_run(tmp_path), threads=1) == 0
     (folder,) = (tmp_path / "anymal_c_flat_rsl_rl").iterdir()
-    assert folder.name.endswith("_tiny")
+    assert folder.name.endswith("_tiny") and (tmp_path / "note").read_text() == str(folder)
     assert {"config.yaml", "model_0.pt", "model_1.pt"} <= {path.name for path in folder.iterdir()}
     assert list(folder.glob("events.out.tfevents.*"))
     assert load_config(folder / "config.yaml").agent.policy.actor_hidden == (16, 8)

@@ -166,6 +166,14 @@ def test_the_newest_run_may_be_asked_for_as_elsewhere() -> None:
     assert parse(["--load_run=-1"]).load_run == parse(["--load_run", "-1"]).load_run == "-1"
 
 
+@pytest.mark.parametrize("flags", ["--load_run mine", "--checkpoint 300", "--init_from mine --checkpoint 0"])
+def test_a_run_that_is_named_goes_on_only_if_told_to(flags: str) -> None:
+    with pytest.raises(ValueError, match="say which run goes on: give --resume, or --init_from alone"):
+        parse(flags.split())
+    if "--init_from" not in flags:
+        assert parse([*flags.split(), "--resume"]).resume
+
+
 @pytest.mark.parametrize("word", ["True", "true", "1", "yes"])
 @pytest.mark.parametrize("spelled", ["--env.commands.curriculum {}", "--env.commands.curriculum={}"])
 def test_switches_take_the_words_that_others_type(word: str, spelled: str) -> None:

@@ -19,7 +19,7 @@ from algorithms import checkpoint
 from runs.config import default_config, load_config, save_config
 from runs.folders import POLICIES, Run, RunFlags, find_run, load_checkpoint, locked, open_flags
 from runs.resume import move_checkpoint, resume_config
-from scripts import quickstart, train
+from scripts import train
 
 
 def make_run(folder: Path, task: str, learner: str = "trot") -> Path:
@@ -197,30 +197,6 @@ def test_what_can_be_chosen_fits_a_screen(
     assert len(text.splitlines()) <= 24 and max(map(len, text.splitlines())) <= 120
     for name in ("go2_rough", "reference", "anymal_c_arm,", "stepping_stones", "linear", "cassie_flat"):
         assert name in text
-
-
-def test_the_quick_start_follows_the_run_that_was_trained(
-    logs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[str, ...]] = []
-
-    def run(*args: str) -> int:
-        calls.append(args)
-        if args[0] == "train.py":
-            make_run(logs / "new" / "2029-01-01_00-00-00", "go2_rough")
-        return len(calls) - 1  # the second command fails, which ends it
-
-    for path in logs.glob("*/*/model_4.pt"):
-        os.utime(path, (1, 1))
-    monkeypatch.setattr(quickstart, "_run", run)
-    monkeypatch.setattr(
-        sys, "argv", f"quickstart.py --task go2 --device cpu --log-dir {logs} --experiment_name new".split()
-    )
-    assert quickstart.main() == 1
-    flags = ("--device", "cpu", "--task", "go2", "--experiment_name", "new")
-    assert calls[0] == ("train.py", "--log_dir", str(logs), *flags)
-    where = ("--load_run", str(logs / "new" / "2029-01-01_00-00-00"), "--device", "cpu")
-    assert calls[1][:5] == ("evaluate.py", *where)
 
 
 def test_what_is_made_of_a_shipped_policy_lies_in_the_logs(
