@@ -71,7 +71,7 @@ class StudyRun:
     @property
     def log(self) -> Path:
         """What its programs print."""
-        return self.folder.with_suffix(".log")
+        return self.folder.with_name(f"{self.name}.log")  # a name may have dots, as lr0.1
 
 
 def curriculum(batch: int) -> Experiment:

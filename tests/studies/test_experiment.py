@@ -262,6 +262,13 @@ def test_bad_flags_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "out").exists()
 
 
+def test_variants_with_a_dot_in_their_names_have_logs_of_their_own(tmp_path: Path) -> None:
+    variants = {f"lr{rate}": {"agent.ppo.learning_rate": rate} for rate in (0.1, 0.5)}
+    runs = make_runs(Experiment("x", seeds=(1,), variants=variants), tmp_path)
+    assert [run.log.name for run in runs] == ["lr0.1_seed1.log", "lr0.5_seed1.log"]
+    assert all(run.log.parent == run.folder.parent for run in runs)
+
+
 def test_numbers_in_a_file_may_be_written_as_usual(tmp_path: Path) -> None:
     """YAML reads 1e-3 as text and 1 as a whole number."""
     values = {"agent.ppo.learning_rate": "1e-3", "env.noise.level": 2, "env.commands.lin_vel_x": [0, 1]}
