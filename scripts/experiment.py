@@ -15,7 +15,7 @@ import runs.interrupt  # noqa: F401 # isort: skip
 
 from evaluation.terrain import check_shapes
 from runs.command import command, typed
-from runs.flags import parse_flags
+from runs.flags import parse_flags, refuse
 from runs.plugins import load_more
 from studies.report import write_report
 from studies.running import Flags, run_all, train_command
@@ -67,6 +67,10 @@ def validate(flags: Flags) -> None:
         if getattr(flags, name) < least:
             raise ValueError(f"--{name} must be at least {least}, not {getattr(flags, name)}")
     check_shapes(flags.shapes)
+    if flags.experiment != "batch":
+        refuse(flags, "needs --experiment batch", "batch")
+    if not flags.evaluate:
+        refuse(flags, "is for the tests, which --no-evaluate leaves out", "robots")
 
 
 if __name__ == "__main__":

@@ -138,6 +138,24 @@ def test_the_success_test_leaves_figures_and_a_picture(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ("--shapes gap", "--shapes needs --terrain"),
+        ("--commands --shapes gap", "--shapes needs --terrain"),
+        ("--robots 20", "--robots needs --terrain or --commands"),
+        ("--terrain --limit 1 0 0", "--limit is not for --terrain or --commands"),
+        ("--commands --no-push", "--no-push is not for"),
+        ("--commands --num_envs 64", "--num_envs is not for"),
+        ("--terrain --seconds 5", "--seconds is not for"),
+        ("--terrain --segment 2", "--segment is not for"),
+    ],
+)
+def test_flags_of_another_test_are_refused(flags: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(evaluate, monkeypatch, *flags.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
         (
             ["--policy", "anymal_c_rough", "--shapes", "stairs"],
             "no success test for terrain 'stairs'.*Did you mean stairs_up",

@@ -254,11 +254,13 @@ def test_bad_flags_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (("--experiment", "curiculum"), "Did you mean curriculum"),
         (("--experiment", "batch", "--batch", "1000"), "multiple of 96"),
         (("--experiment", "batch", "--num_envs", "8"), "values of their own"),
+        (("--batch", "960"), "--batch needs --experiment batch"),
+        (("--no-evaluate", "--robots", "8"), "--robots is for the tests, which --no-evaluate leaves out"),
         (("--shapes", "stair_up"), "stairs_up"),
         (("--jobs", "-1"), "--jobs must be at least 0"),
     ):
         with pytest.raises(ValueError, match=words):
-            run(monkeypatch, "--folder", tmp_path / "out", *flags)
+            run(monkeypatch, "--folder", tmp_path / "out", "--report", *flags)
     assert not (tmp_path / "out").exists()
 
 
