@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -92,7 +93,16 @@ def report(run: Run, results: dict[str, Any], **measured: Any) -> str:
         "iteration": run.content["iteration"],
         "train_time": run.content.get("train_time"),
     }
-    return json.dumps(content | measured | results, indent=1)
+    return json.dumps(_plain(content | measured | results), indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """The same with null for numbers that are not finite: JSON has none."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def experiment_folder(cfg: RunConfig) -> Path:

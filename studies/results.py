@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,10 +128,15 @@ def _read_result(run: StudyRun) -> Result:
 def read_test(path: Path, iteration: int) -> dict[str, Any]:
     """Results of a test of that iteration; empty if there are none."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), object_hook=_with_nan)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and content.get("iteration") == iteration else {}
+
+
+def _with_nan(item: dict[str, Any]) -> dict[str, Any]:
+    """What JSON writes null for, as numbers again."""
+    return {name: math.nan if value is None else value for name, value in item.items()}
 
 
 def pool_cells(groups: list[list[Cell]]) -> list[Cell]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shlex
@@ -17,7 +18,7 @@ import torch
 
 from algorithms import checkpoint
 from runs.config import default_config, load_config, save_config
-from runs.folders import POLICIES, Run, RunFlags, find_run, load_checkpoint, locked, open_flags
+from runs.folders import POLICIES, Run, RunFlags, find_run, load_checkpoint, locked, open_flags, report
 from runs.resume import move_checkpoint, resume_config
 from scripts import quickstart, train
 
@@ -233,6 +234,17 @@ def test_what_is_made_of_a_shipped_policy_lies_in_the_logs(
     assert there.output.resolve() == tmp_path / "elsewhere" / "policies" / "go2_flat"
     own = Run(tmp_path, run.cfg, run.checkpoint_path, run.content)
     assert own.output == tmp_path
+
+
+def test_figures_are_json_also_where_they_are_no_numbers(tmp_path: Path) -> None:
+    run = Run(tmp_path, default_config("go2_flat"), tmp_path / "model_4.pt", {"iteration": 4})
+    text = report(run, {"cells": [{"time": math.nan, "success": 0.5}]}, ends=(0.0, math.inf))
+
+    def refused(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = json.loads(text, parse_constant=refused)
+    assert content["cells"] == [{"time": None, "success": 0.5}] and content["ends"] == [0.0, None]
 
 
 @pytest.mark.parametrize(
