@@ -23,7 +23,7 @@ from evaluation.walking import Evaluation, evaluate, evaluation_config
 from physics import choose_device
 from runs.command import check_output, command, set_threads
 from runs.flags import parse_flags, refuse
-from runs.folders import Run, RunFlags, load_policy, open_flags, report
+from runs.folders import Run, RunFlags, load_policy, open_flags, output_name, report
 from viewers.bars import plot_evaluation, plot_success
 from viewers.tables import evaluation_line, print_commands, print_evaluation, print_success, success_line
 
@@ -113,17 +113,15 @@ def measure(run: Run, flags: Flags, threads: int, push: bool) -> Evaluation:
 
 def save(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> Path:
     """Write figures into the run folder, and where the flags say; returns where a picture of them goes."""
-    # what another engine or map says stands beside, not instead
-    engine = "" if flags.engine == "auto" else f"_{flags.engine}"
-    cell = f"_cell{flags.cell:g}" if flags.cell else ""
-    path = run.output / f"{name}{engine}{cell}.json"
+    name = output_name(name, flags.checkpoint, flags.engine, flags.cell, flags.shapes)
+    path = run.output / f"{name}.json"
     text = report(run, results, engine=flags.engine, seed=flags.seed)
     path.write_text(text)
     if flags.json:
         Path(flags.json).write_text(text)
     print(f"figures: {path}")
     (run.output / "plots").mkdir(exist_ok=True)
-    return run.output / "plots" / path.with_suffix(".png").name
+    return run.output / "plots" / f"{name}.png"
 
 
 def validate(flags: Flags) -> None:

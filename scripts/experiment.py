@@ -42,7 +42,7 @@ def main() -> int:
         print("stopped; the same command goes on from here")
         return outcome
     asked = f"{typed('experiment')} {shlex.join(sys.argv[1:])}"
-    print(f"report: {write_report(experiment, runs, folder, asked)}")
+    print(f"report: {write_report(experiment, runs, folder, asked, flags)}")
     return outcome
 
 

@@ -19,7 +19,7 @@ from evaluation.terrain import PAPER
 from physics import choose_device
 from runs.folders import locked
 from studies.cluster import ClusterPrograms
-from studies.results import read_test
+from studies.results import read_tests
 from studies.study import BATCH, Experiment, StudyRun
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -173,12 +173,9 @@ def is_tested(run: StudyRun, flags: Flags) -> bool:
     """Whether the results of these tests, of the last checkpoint, are there, or not wanted."""
     if not flags.evaluate:
         return True
-    last = max(available(run.folder))
-    classes = read_test(run.folder / "commands.json", last).get("classes", [])
-    cells = read_test(run.folder / "terrain.json", last).get("cells", [])
-    shapes = {cell["shape"] for cell in cells}
+    cells, classes = read_tests(run, flags.shapes)
     counts = {item["robots"] for item in (*classes, *cells)}
-    return bool(classes) and counts == {flags.robots} and (not run.on_map or shapes == set(flags.shapes))
+    return bool(classes) and counts == {flags.robots} and (not run.on_map or bool(cells))
 
 
 def train_command(run: StudyRun, flags: Flags | None = None) -> list[str]:
@@ -192,8 +189,8 @@ def train_command(run: StudyRun, flags: Flags | None = None) -> list[str]:
 
 
 def test_command(run: StudyRun, flags: Flags) -> list[str]:
-    """Tests a run's last checkpoint."""
-    last = max(available(run.folder))
+    """Tests a run's last checkpoint, once it is trained."""
+    last = max([*available(run.folder), run.cfg.max_iterations])
     args = [sys.executable, str(SCRIPTS / "evaluate.py"), "--task", run.cfg.task]
     args += ["--load_run", str(run.folder), "--checkpoint", str(last), "--commands"]
     if run.on_map:

@@ -18,7 +18,17 @@ import torch
 
 from algorithms import checkpoint
 from runs.config import default_config, load_config, save_config
-from runs.folders import POLICIES, Run, RunFlags, find_run, load_checkpoint, locked, open_flags, report
+from runs.folders import (
+    POLICIES,
+    Run,
+    RunFlags,
+    find_run,
+    load_checkpoint,
+    locked,
+    open_flags,
+    output_name,
+    report,
+)
 from runs.resume import move_checkpoint, resume_config
 from scripts import quickstart, train
 
@@ -234,6 +244,15 @@ def test_what_is_made_of_a_shipped_policy_lies_in_the_logs(
     assert there.output.resolve() == tmp_path / "elsewhere" / "policies" / "go2_flat"
     own = Run(tmp_path, run.cfg, run.checkpoint_path, run.content)
     assert own.output == tmp_path
+
+
+def test_what_is_measured_otherwise_stands_beside() -> None:
+    assert output_name("terrain") == "terrain" and output_name("exported", 50) == "exported_model_50"
+    assert output_name("terrain", engine="mujoco", cell=0.05) == "terrain_mujoco_cell0.05"
+    two = ("stairs_up", "gap")
+    assert output_name("terrain", 0, shapes=two) == output_name("terrain", 0, shapes=two[::-1])
+    assert output_name("terrain", 0, shapes=two) == "terrain_model_0_gap_stairs_up"
+    assert output_name("commands", shapes=two) == "commands", "which have no kinds of terrain"
 
 
 def test_figures_are_json_also_where_they_are_no_numbers(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def test_an_interrupted_experiment_goes_on_and_is_reported(
         cells = list(csv.DictReader(file))
     assert {(row["variant"], row["shape"]) for row in cells} == {("fair", "obstacles"), ("few", "obstacles")}
 
-    (second / "terrain.json").write_text('{"iteration": 1, "cells": []}')  # as of another checkpoint
+    name = f"terrain_model_{reached + 1}_obstacles.json"
+    (second / name).write_text('{"iteration": 1, "cells": []}')  # as of another checkpoint
     assert run(monkeypatch, *flags, "--report") == 0
     assert "1 trained and tested, 1 trained)" in (folder / "report.md").read_text()
 
@@ -397,6 +398,6 @@ def test_a_run_that_cannot_be_read_is_named_in_the_report(
     report = (tmp_path / "out" / "report.md").read_text()
     assert "cannot be read (ValueError: progress.csv lacks" in report and "few_seed4" in report
     (folder / "progress.csv").unlink()
-    (folder / "commands.json").write_text('{"iteration": 1, "classes": [{"name": "x"}]}')
+    (folder / "commands_model_1.json").write_text('{"iteration": 1, "classes": [{"name": "x"}]}')
     assert run(monkeypatch, *flags, "--report") == 0
     assert "cannot be read (TypeError" in (tmp_path / "out" / "report.md").read_text()
