@@ -48,10 +48,9 @@ def main() -> int:
 
 def changed(experiment: Experiment, flags: Flags) -> Experiment:
     """The experiment with what the flags say; ValueError for a flag that every variant overrules."""
-    experiment.task = flags.task or experiment.task
     experiment.seeds = flags.seeds or experiment.seeds
     experiment.plugin = tuple(dict.fromkeys([*experiment.plugin, *flags.plugin]))
-    for name in ("num_envs", "max_iterations", "device"):
+    for name in ("task", "num_envs", "max_iterations", "device"):
         value = getattr(flags, name)
         if not value:
             continue

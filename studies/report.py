@@ -71,7 +71,8 @@ def _opening(experiment: Experiment, everything: list[Result]) -> list[str]:
     return [
         f"# Experiment {experiment.name}",
         "",
-        f"Task `{experiment.task}`, recipe `{everything[0].run.cfg.recipe}`, seeds "
+        f"{_names('Task', [r.run.cfg.task for r in everything])}, "
+        f"{_names('recipe', [r.run.cfg.recipe for r in everything])}, seeds "
         f"{', '.join(map(str, experiment.seeds))}: {len(everything)} runs ({states}).{common}",
         "",
         *_table(["variant", "changes"], changes),
@@ -80,6 +81,12 @@ def _opening(experiment: Experiment, everything: list[Result]) -> list[str]:
         "else with the least and the most of them, unless it says otherwise. Where a variant has finished runs, only "
         "those count; where it has none, what there is so far.",
     ]
+
+
+def _names(what: str, names: list[str]) -> str:
+    """What they are, and each name once."""
+    each = dict.fromkeys(names)
+    return f"{what}{'s' if len(each) > 1 else ''} {', '.join(f'`{name}`' for name in each)}"
 
 
 def _summary(results: Results) -> list[str]:

@@ -90,3 +90,14 @@ def test_the_report_prints_the_test_that_was_made(declared: Experiment, tmp_path
     assert (
         (flags.checkpoint, flags.robots, flags.shapes) == (3, 20, PAPER) and flags.commands and flags.terrain
     )
+
+
+def test_the_report_names_every_task_and_recipe_that_was_trained(tmp_path: Path) -> None:
+    variants = {"a": {"task": "go2_rough"}, "b": {"task": "a1_rough", "recipe": "gpu"}}
+    several = Experiment("x", seeds=(1,), variants=variants)
+    told = "Tasks `go2_rough`, `a1_rough`, recipes `fast`, `gpu`, seeds 1: 2 runs"
+    assert told in report(several, make_runs(several, tmp_path), tmp_path)
+    one = Experiment("x", "go2_rough", seeds=(1,), variants={"a": {"task": "a1_rough"}})
+    assert "Task `a1_rough`, recipe `fast`, seeds 1: 1 runs" in report(
+        one, make_runs(one, tmp_path), tmp_path
+    )
