@@ -29,7 +29,9 @@ def main() -> int:
     experiment = changed(get_experiment(flags.experiment, flags.batch), flags)
     validate(flags)
     folder = Path(flags.folder or Path("experiments") / experiment.name)
-    runs = make_runs(experiment, folder, flags.threads)
+    # other machines train, which may have what this one lacks
+    elsewhere = flags.prepare or flags.report or flags.ray
+    runs = make_runs(experiment, folder, flags.threads, here=not elsewhere)
     if not flags.report:
         for run in runs:
             prepare(run)

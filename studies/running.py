@@ -112,10 +112,13 @@ def run_all(experiment: Experiment, runs: list[StudyRun], folder: Path, flags: F
         ValueError: another program is at work in the folder.
     """
     samples = sum(r.cfg.num_envs * r.cfg.agent.ppo.num_steps * r.cfg.max_iterations for r in runs)
-    device, why = choose_device(runs[0].cfg.device, runs[0].cfg.engine, runs[0].cfg.env.robot)
     jobs = min(flags.jobs or (len(runs) if flags.ray else default_jobs(runs, flags.threads)), len(runs))
     print(f"experiment {experiment.name}: {len(runs)} runs, {samples / 1e6:,.1f} M samples in all")
-    print(f"cluster    {flags.ray}" if flags.ray else f"device     {device} ({why})")
+    if flags.ray:
+        print(f"cluster    {flags.ray}")
+    else:
+        device, why = choose_device(runs[0].cfg.device, runs[0].cfg.engine, runs[0].cfg.env.robot)
+        print(f"device     {device} ({why})")
     print(f"folder     {folder}, {jobs} runs at a time, {flags.threads} threads each", flush=True)
     with locked(folder) as lock:
         programs = ClusterPrograms(flags.ray, flags.threads) if flags.ray else Programs(lock.fileno())

@@ -265,6 +265,21 @@ def test_bad_flags_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "out").exists()
 
 
+def test_an_experiment_for_other_machines_is_prepared_and_reported(
+    declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--experiment", declared, "--folder", tmp_path / "out")
+    for device, sentence in (("cpu", "this machine has"), ("cuda:99", "cuda:99")):
+        declared.write_text(TINY.replace("num_envs: 8", f"num_envs: 100000000\n  device: {device}"))
+        with pytest.raises(ValueError, match=sentence):
+            run(monkeypatch, *flags)
+        assert run(monkeypatch, *flags, "--prepare") == 0
+        assert run(monkeypatch, *flags, "--report") == 0
+    monkeypatch.setattr(running, "ClusterPrograms", lambda *args: running.Programs())
+    monkeypatch.setattr(running, "finish", lambda *args: True)
+    assert run(monkeypatch, *flags, "--ray", "auto") == 0
+
+
 def test_variants_with_a_dot_in_their_names_have_logs_of_their_own(tmp_path: Path) -> None:
     variants = {f"lr{rate}": {"agent.ppo.learning_rate": rate} for rate in (0.1, 0.5)}
     runs = make_runs(Experiment("x", seeds=(1,), variants=variants), tmp_path)

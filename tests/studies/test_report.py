@@ -96,7 +96,7 @@ def test_the_report_names_every_task_and_recipe_that_was_trained(tmp_path: Path)
     variants = {"a": {"task": "go2_rough"}, "b": {"task": "a1_rough", "recipe": "gpu"}}
     several = Experiment("x", seeds=(1,), variants=variants)
     told = "Tasks `go2_rough`, `a1_rough`, recipes `fast`, `gpu`, seeds 1: 2 runs"
-    assert told in report(several, make_runs(several, tmp_path), tmp_path)
+    assert told in report(several, make_runs(several, tmp_path, here=False), tmp_path)
     one = Experiment("x", "go2_rough", seeds=(1,), variants={"a": {"task": "a1_rough"}})
     assert "Task `a1_rough`, recipe `fast`, seeds 1: 1 runs" in report(
         one, make_runs(one, tmp_path), tmp_path
