@@ -275,7 +275,10 @@ def _batch(results: Results, folder: Path) -> list[str]:
         for column, what in {**EVALUATED, **TRAINING}.items()
         if any(column in r.columns for group in results.values() for r in group)
     }
-    for what, figure in (("success on terrain", "success"), ("commands followed", "followed")):
+    for what, figure in (
+        ("success on terrain, share", "success"),
+        ("commands followed, share", "followed"),
+    ):
         values = {name: np.array([getattr(r, figure) for r in group]) for name, group in results.items()}
         if np.isfinite(np.concatenate(list(values.values()))).any():
             figures[what] = values
@@ -285,7 +288,10 @@ def _batch(results: Results, folder: Path) -> list[str]:
     plot_batch(robots, figures, steps, folder / "batch.png", "at the end, by the number of robots")
     rows = [
         [name, f"{robots[name]:,}", str(steps[name]), f"{robots[name] * steps[name]:,}"]
-        + [_seeds(list(by_variant[name])) for by_variant in figures.values()]
+        + [
+            _seeds(list(by_variant[name]), 3, 1.0 if "share" in what else None)
+            for what, by_variant in figures.items()
+        ]
         for name in results
     ]
     return [

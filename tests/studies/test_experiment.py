@@ -265,6 +265,16 @@ def test_bad_flags_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_flag_wins_over_what_is_common_and_not_over_a_variant(declared: Path) -> None:
+    declared.write_text(TINY.replace("common:", "common:\n  task: go2_rough"))
+    flags = running.Flags(str(declared), task="a1_rough")
+    runs = make_runs(experiment.changed(get_experiment(str(declared)), flags), declared.parent)
+    assert {run.cfg.task for run in runs} == {"a1_rough"}
+    declared.write_text(TINY.replace("few: {", "few: {task: go2_rough, "))
+    with pytest.raises(ValueError, match="--task a1_rough: the variants of tiny have values of their own"):
+        experiment.changed(get_experiment(str(declared)), flags)
+
+
 def test_an_experiment_for_other_machines_is_prepared_and_reported(
     declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,16 +295,6 @@ def test_variants_with_a_dot_in_their_names_have_logs_of_their_own(tmp_path: Pat
     runs = make_runs(Experiment("x", seeds=(1,), variants=variants), tmp_path)
     assert [run.log.name for run in runs] == ["lr0.1_seed1.log", "lr0.5_seed1.log"]
     assert all(run.log.parent == run.folder.parent for run in runs)
-
-
-def test_a_flag_wins_over_what_is_common_and_not_over_a_variant(declared: Path) -> None:
-    declared.write_text(TINY.replace("common:", "common:\n  task: go2_rough"))
-    flags = running.Flags(str(declared), task="a1_rough")
-    runs = make_runs(experiment.changed(get_experiment(str(declared)), flags), declared.parent)
-    assert {run.cfg.task for run in runs} == {"a1_rough"}
-    declared.write_text(TINY.replace("few: {", "few: {task: go2_rough, "))
-    with pytest.raises(ValueError, match="--task a1_rough: the variants of tiny have values of their own"):
-        experiment.changed(get_experiment(str(declared)), flags)
 
 
 def test_numbers_in_a_file_may_be_written_as_usual(tmp_path: Path) -> None:

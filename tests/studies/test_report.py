@@ -7,6 +7,7 @@ import math
 import shlex
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from studies.report import write_report
 from studies.results import read_result
 from studies.running import Flags, is_tested
 from studies.study import Experiment, StudyRun, make_runs
+from viewers import experiment as pictures
 
 VARIANTS = {"few": {"num_envs": 96}, "many": {"num_envs": 192}}
 
@@ -101,3 +103,23 @@ def test_the_report_names_every_task_and_recipe_that_was_trained(tmp_path: Path)
     assert "Task `a1_rough`, recipe `fast`, seeds 1: 1 runs" in report(
         one, make_runs(one, tmp_path), tmp_path
     )
+
+
+def test_intervals_of_shares_end_at_none_and_all(
+    declared: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = {}
+
+    def look(figure: Any, axes: list[Any], *_: Any, **__: Any) -> None:
+        ends.update({axis.get_title(): axis.get_ylim() for axis in axes})
+
+    monkeypatch.setattr(pictures, "_finish", look)
+    declared.seeds = (1, 2, 3)
+    runs = make_runs(declared, tmp_path)
+    for run in runs:
+        finish(run, success=1.0 if run.seed == 1 else 0.0)
+    text = report(declared, runs, tmp_path)
+    (row,) = [line for line in text.splitlines() if line.startswith("| few | 96 ")]
+    assert row.count("0.333 (0.000 to 1.000)") == 3, "falls, success, commands followed"
+    low, high = ends["success on terrain, share"]
+    assert low >= -0.03 and high <= 1.03
