@@ -287,6 +287,29 @@ def changes_of_recipe(recipe: RunConfig, cfg: RunConfig) -> dict[str, Any]:
     return changes(old, new)
 
 
+def train_command(cfg: RunConfig) -> str:
+    """The command that trains with this configuration."""
+    default = default_config(cfg.task, cfg.recipe)
+    default.seed = -1  # always named
+    flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
+    ignored = {
+        "task",
+        "recipe",
+        "run_name",
+        "experiment_name",
+        "log_dir",
+        "num_threads",
+        "resume",
+        "load_run",
+    }
+    ignored |= {"logger", "wandb_project", "notes"}
+    for path, value in changes_of_recipe(default, cfg).items():
+        if path not in ignored:
+            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            flags.append(f"--{path} {text}")
+    return " ".join(["python scripts/train.py", *flags])
+
+
 def parse(argv: Sequence[str] | None = None, default: RunConfig | None = None) -> RunConfig:
     """Configuration from the command line; flags change `default`, or else the recipe that they name.
 

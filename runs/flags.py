@@ -30,6 +30,20 @@ def parse_flags(default: T, argv: Sequence[str] | None = None) -> T:
     return config
 
 
+def refuse(flags: Any, why: str, *names: str) -> None:
+    """ValueError for the first of these flags whose value is not the default's: what is asked for has no use for it.
+
+    Args:
+        flags: a dataclass, as the command line changed it.
+        why: how the sentence ends that the flag begins.
+        names: of its values.
+    """
+    default = type(flags)()
+    for name in names:
+        if (value := getattr(flags, name)) != getattr(default, name):
+            raise ValueError(f"--{'no-' if value is False else ''}{name} {why}")
+
+
 def peek(default: T, argv: Sequence[str] | None = None) -> tuple[T, list[str]]:
     """A dataclass changed by its flags, and the rest of the line; ValueError with what tyro says of a bad value."""
     translated = _translated(plugins.together(sys.argv[1:] if argv is None else argv), default)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from algorithms.networks import ActorCritic
 from algorithms.trainer import BEST, make_policy
 from envs.legged_env import LeggedEnv
 from envs.tasks import all_tasks, get_task
+from evaluation.terrain import PAPER
 from physics import choose_device
 from robots.config import nearest
 from runs.config import RunConfig, load_config
@@ -93,7 +95,44 @@ def report(run: Run, results: dict[str, Any], **measured: Any) -> str:
         "iteration": run.content["iteration"],
         "train_time": run.content.get("train_time"),
     }
-    return json.dumps(content | measured | results, indent=1)
+    return json.dumps(_plain(content | measured | results), indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """The same with null for numbers that are not finite: JSON has none."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def output_name(
+    what: str,
+    checkpoint: int = -1,
+    engine: str = "auto",
+    cell: float = 0.0,
+    shapes: tuple[str, ...] = PAPER,
+) -> str:
+    """Name of what is made of a run, without its ending; what flags choose otherwise than by default has its own.
+
+    Args:
+        what: `terrain`, say.
+        checkpoint: iteration; -1 for the one that is taken where none is named.
+        engine: physics engine.
+        cell: spacing of the map's vertices, m; 0 for that of the training.
+        shapes: kinds of terrain, in any order; `terrain` alone is about them.
+    """
+    marks = [what]
+    if engine != "auto":
+        marks.append(engine)
+    if cell:
+        marks.append(f"cell{cell:g}")
+    if checkpoint >= 0:
+        marks.append(f"model_{checkpoint}")
+    if what == "terrain" and set(shapes) != set(PAPER):
+        marks += sorted(set(shapes))
+    return "_".join(marks)
 
 
 def experiment_folder(cfg: RunConfig) -> Path:

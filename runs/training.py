@@ -39,8 +39,11 @@ WORTH_COMPILING = 1000
 """Iterations from which on torch.compile saves more time than it takes."""
 
 
-def validate(cfg: RunConfig, processes: int = 1) -> None:
-    """Refuse what cannot work before anything long starts; ValueError with one sentence."""
+def validate(cfg: RunConfig, processes: int = 1, here: bool = True) -> None:
+    """Refuse what cannot work before anything long starts; ValueError with one sentence.
+
+    Not `here`: another machine trains, whose devices and memory are not known.
+    """
     if cfg.num_envs < 1:
         raise ValueError(f"--num_envs must be at least 1, not {cfg.num_envs}")
     if cfg.num_envs % processes:
@@ -76,8 +79,9 @@ def validate(cfg: RunConfig, processes: int = 1) -> None:
             f"{robots} robots{each} cannot make {cfg.agent.ppo.num_mini_batches} mini-batches of whole sequences, "
             "as a recurrent policy needs them; raise --num_envs"
         )
-    device, _ = choose_device(cfg.device, cfg.engine, cfg.env.robot)
-    memory.check_memory(cfg, device, processes)
+    if here:
+        device, _ = choose_device(cfg.device, cfg.engine, cfg.env.robot)
+        memory.check_memory(cfg, device, processes)
 
 
 def wants_compiling(cfg: RunConfig, device: str, state: dict | None) -> bool:

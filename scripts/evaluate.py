@@ -1,8 +1,4 @@
-"""Measure a trained policy: `python scripts/evaluate.py --num_envs 2048 --json figures.json`.
-
-With `--terrain` it is the paper's success test on every kind of terrain over its difficulties, with `--commands` a
-test of classes of commands.
-"""
+"""Measure a trained policy: `python scripts/evaluate.py --num_envs 2048 --json figures.json`."""
 
 from __future__ import annotations
 
@@ -26,8 +22,8 @@ from evaluation.terrain import PAPER, check_shapes, success_test
 from evaluation.walking import Evaluation, evaluate, evaluation_config
 from physics import choose_device
 from runs.command import check_output, command, set_threads
-from runs.flags import parse_flags
-from runs.folders import Run, RunFlags, load_policy, open_flags, report
+from runs.flags import parse_flags, refuse
+from runs.folders import Run, RunFlags, load_policy, open_flags, output_name, report
 from viewers.bars import plot_evaluation, plot_success
 from viewers.tables import evaluation_line, print_commands, print_evaluation, print_success, success_line
 
@@ -53,7 +49,7 @@ class Flags(RunFlags):
     commands: bool = False
     """Test of classes of commands instead (or besides): forward, slow, sideways, turning, standing."""
     cell: float = 0.0
-    """Spacing of the map's vertices for these tests, m; 0 for that of the training."""
+    """Spacing of the map's vertices, m; 0 for that of the training."""
     robots: int = 200
     """Robots for each kind and difficulty, or each class of commands."""
     seed: int = 1
@@ -117,29 +113,32 @@ def measure(run: Run, flags: Flags, threads: int, push: bool) -> Evaluation:
 
 def save(run: Run, flags: Flags, name: str, results: dict[str, Any]) -> Path:
     """Write figures into the run folder, and where the flags say; returns where a picture of them goes."""
-    # what another engine or map says stands beside, not instead
-    engine = "" if flags.engine == "auto" else f"_{flags.engine}"
-    cell = f"_cell{flags.cell:g}" if flags.cell else ""
-    path = run.output / f"{name}{engine}{cell}.json"
+    name = output_name(name, flags.checkpoint, flags.engine, flags.cell, flags.shapes)
+    path = run.output / f"{name}.json"
     text = report(run, results, engine=flags.engine, seed=flags.seed)
     path.write_text(text)
     if flags.json:
         Path(flags.json).write_text(text)
     print(f"figures: {path}")
     (run.output / "plots").mkdir(exist_ok=True)
-    return run.output / "plots" / path.with_suffix(".png").name
+    return run.output / "plots" / f"{name}.png"
 
 
 def validate(flags: Flags) -> None:
     """ValueError with one sentence for values that cannot work."""
     if not flags.cell >= 0.0:
         raise ValueError(f"--cell must not be negative, not {flags.cell:g}")
-    if flags.robots < 1:
-        raise ValueError(f"--robots must be at least 1, not {flags.robots}")
-    if flags.num_envs < 1:
-        raise ValueError(f"--num_envs must be at least 1, not {flags.num_envs}")
+    for name in ("robots", "num_envs"):
+        if getattr(flags, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, not {getattr(flags, name)}")
     if not flags.seconds > 0 or not flags.segment > 0:
         raise ValueError("--seconds and --segment must be greater than 0")
+    if not flags.terrain:
+        refuse(flags, "needs --terrain", "shapes")
+    if flags.terrain or flags.commands:
+        refuse(flags, "is not for --terrain or --commands", "num_envs", "seconds", "segment", "limit", "push")
+    else:
+        refuse(flags, "needs --terrain or --commands", "robots")
     if flags.json and flags.terrain and flags.commands:
         raise ValueError("--json takes the figures of one test: give --terrain or --commands")
     if flags.json:

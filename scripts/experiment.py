@@ -15,7 +15,7 @@ import runs.interrupt  # noqa: F401 # isort: skip
 
 from evaluation.terrain import check_shapes
 from runs.command import command, typed
-from runs.flags import parse_flags
+from runs.flags import parse_flags, refuse
 from runs.plugins import load_more
 from studies.report import write_report
 from studies.running import Flags, run_all, train_command
@@ -29,7 +29,9 @@ def main() -> int:
     experiment = changed(get_experiment(flags.experiment, flags.batch), flags)
     validate(flags)
     folder = Path(flags.folder or Path("experiments") / experiment.name)
-    runs = make_runs(experiment, folder, flags.threads)
+    # other machines train, which may have what this one lacks
+    elsewhere = flags.prepare or flags.report or flags.ray
+    runs = make_runs(experiment, folder, flags.threads, here=not elsewhere)
     if not flags.report:
         for run in runs:
             prepare(run)
@@ -42,16 +44,15 @@ def main() -> int:
         print("stopped; the same command goes on from here")
         return outcome
     asked = f"{typed('experiment')} {shlex.join(sys.argv[1:])}"
-    print(f"report: {write_report(experiment, runs, folder, asked)}")
+    print(f"report: {write_report(experiment, runs, folder, asked, flags)}")
     return outcome
 
 
 def changed(experiment: Experiment, flags: Flags) -> Experiment:
     """The experiment with what the flags say; ValueError for a flag that every variant overrules."""
-    experiment.task = flags.task or experiment.task
     experiment.seeds = flags.seeds or experiment.seeds
     experiment.plugin = tuple(dict.fromkeys([*experiment.plugin, *flags.plugin]))
-    for name in ("num_envs", "max_iterations", "device"):
+    for name in ("task", "num_envs", "max_iterations", "device"):
         value = getattr(flags, name)
         if not value:
             continue
@@ -67,6 +68,10 @@ def validate(flags: Flags) -> None:
         if getattr(flags, name) < least:
             raise ValueError(f"--{name} must be at least {least}, not {getattr(flags, name)}")
     check_shapes(flags.shapes)
+    if flags.experiment != "batch":
+        refuse(flags, "needs --experiment batch", "batch")
+    if not flags.evaluate:
+        refuse(flags, "is for the tests, which --no-evaluate leaves out", "robots")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from physics import choose_device
 from runs.command import check_output, command, set_threads
 from runs.export import export_run
 from runs.flags import parse_flags
-from runs.folders import open_flags
+from runs.folders import open_flags, output_name
 from runs.playback import FEW, PictureFlags, Place, Player, check_pictures, clips_of
 from runs.web import WebFlags, play_in_browser
 from viewers.anyhow import film_anyhow
@@ -48,7 +48,7 @@ class Flags(PictureFlags, WebFlags):
     plots: bool = True
     """Draw plots."""
     export: bool = True
-    """Export the policy."""
+    """Export the policy: into exported/ of the run, that of a --checkpoint beside it, into exported_model_N/."""
     num_threads: int = 0
     """Threads of policy and physics; 0 for one per core, or one alone for few robots."""
 
@@ -103,7 +103,8 @@ def main() -> int:
         plot_recording(recording, path, f"{run.cfg.task}, {run.folder.name}, iteration {iteration}")
         print(f"plots  {path}", flush=True)
     if flags.export:
-        print(f"export {export_run(run, env, run.output / 'exported')}", flush=True)
+        folder = run.output / output_name("exported", flags.checkpoint)
+        print(f"export {export_run(run, env, folder)}", flush=True)
     lin_error, ang_error = recording.tracking_error()
     fallen = int(recording.fell.any(0).sum())
     print(f"lin_vel_error={lin_error:.4f} ang_vel_error={ang_error:.4f} falls={fallen} robots={num_envs}")

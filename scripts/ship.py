@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, replace
@@ -23,17 +24,17 @@ from algorithms.export import ONNX
 from algorithms.trainer import BEST
 from envs.legged_env import LeggedEnv
 from runs.command import command, typed
-from runs.config import RunConfig, changes_of_recipe, default_config, save_config
+from runs.config import save_config, train_command
 from runs.export import JSON, export_run
-from runs.flags import parse_flags
-from runs.folders import POLICIES, RunFlags, open_flags, shipped
+from runs.flags import parse_flags, refuse
+from runs.folders import POLICIES, Run, RunFlags, open_flags, output_name, shipped
 from runs.plugins import hand_on
 from terrains.ground import Plane
 
 FIGURES = ("evaluation", "terrain", "terrain_mujoco", "commands")
 """What scripts/evaluate.py leaves in a run folder, as JSON."""
 KEPT = ("metadata", "iteration", "train_time", "evaluation", "best_score")
-"""What is kept of a checkpoint beside the weights."""
+"""What is kept of a checkpoint beside the weights; rsl_rl's have not all of it."""
 
 
 @dataclass
@@ -56,12 +57,37 @@ def main() -> int:
             print(f"export {export(name)}", flush=True)
             renew_command(name)
         return 0
+    refuse(flags, "needs --refresh", "policy")
     run = open_flags(flags)
     name = flags.name or run.cfg.task
     folder = POLICIES / name
     if folder.exists() and not flags.overwrite:
         raise ValueError(f"policy {name} exists; give another --name, or --overwrite")
-    folder.mkdir(parents=True, exist_ok=True)
+    if missing := [key for key in KEPT if key not in run.content]:
+        raise ValueError(f"{run.checkpoint_path} cannot be shipped: it lacks {', '.join(missing)}")
+    # made elsewhere first: what fails leaves the policy that it would replace as it was
+    with tempfile.TemporaryDirectory(dir=POLICIES, prefix=".") as temporary:
+        made = Path(temporary) / POLICIES.name / name  # plugins' paths begin as those of the place to be
+        made.mkdir(parents=True)
+        train = make(run, flags.checkpoint, made)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(made, folder)
+    size = sum(path.stat().st_size for path in folder.glob("*.*")) / 1024
+    print(f"policy {folder} ({size:.0f} KiB), made by: {train}")
+    print(f"watch it: {typed('play')} --policy {name}")
+    try:
+        print(f"export {export(name)}")
+    except ValueError as error:
+        print(f"not exported: {error}")
+    return 0
+
+
+def make(run: Run, iteration: int, folder: Path) -> str:
+    """Write a run's weights, configuration, plugins and figures into an empty folder; returns what trains it.
+
+    `iteration` is `--checkpoint`. ValueError if the figures in the run folder are of another one.
+    """
     weights = run.content.get("average") or run.content["policy"]
     kept = {key: run.content[key] for key in KEPT}
     checkpoint.save(folder / BEST, kept | {"policy": weights, "average": None})
@@ -81,18 +107,11 @@ def main() -> int:
         "train_time": round(run.content["train_time"], 1),
     }
     for kind in FIGURES:
-        path = run.folder / f"{kind}.json"
+        path = run.folder / f"{output_name(kind, iteration)}.json"
         if path.is_file():
             figures[kind] = _figures(json.loads(path.read_text()), run.checkpoint_path.name, path)
     _write(folder / "figures.json", figures)
-    size = sum(path.stat().st_size for path in folder.glob("*.*")) / 1024
-    print(f"policy {folder} ({size:.0f} KiB), made by: {figures['train']}")
-    print(f"watch it: {typed('play')} --policy {name}")
-    try:
-        print(f"export {export(name)}")
-    except ValueError as error:
-        print(f"not exported: {error}")
-    return 0
+    return figures["train"]
 
 
 def export(name: str) -> Path:
@@ -121,29 +140,6 @@ def _figures(report: dict[str, Any], used: str, path: Path) -> dict[str, Any]:
     if report["checkpoint"] != used:
         raise ValueError(f"{path} is about {report['checkpoint']}, not {used}; run scripts/evaluate.py again")
     return {key: value for key, value in report.items() if key not in ("run", "task", "train_time")}
-
-
-def train_command(cfg: RunConfig) -> str:
-    """The command that trains with this configuration."""
-    default = default_config(cfg.task, cfg.recipe)
-    default.seed = -1  # always named
-    flags = [f"--task {cfg.task}", f"--recipe {cfg.recipe}"]
-    ignored = {
-        "task",
-        "recipe",
-        "run_name",
-        "experiment_name",
-        "log_dir",
-        "num_threads",
-        "resume",
-        "load_run",
-    }
-    ignored |= {"logger", "wandb_project", "notes"}
-    for path, value in changes_of_recipe(default, cfg).items():
-        if path not in ignored:
-            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            flags.append(f"--{path} {text}")
-    return " ".join(["python scripts/train.py", *flags])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,12 @@ from studies.results import (
     read_results,
     write_tables,
 )
+from studies.running import Flags, test_command, train_command
 from studies.study import Experiment, StudyRun
 from viewers.experiment import over_seeds, plot_batch, plot_commands, plot_curves, plot_success
 
 
-def write_report(experiment: Experiment, runs: list[StudyRun], folder: Path, line: str) -> Path:
+def write_report(experiment: Experiment, runs: list[StudyRun], folder: Path, line: str, flags: Flags) -> Path:
     """Write `report.md`, tables and pictures of what there is; returns the report's path.
 
     Args:
@@ -34,8 +37,9 @@ def write_report(experiment: Experiment, runs: list[StudyRun], folder: Path, lin
         runs: its runs.
         folder: the experiment's folder.
         line: command that made them.
+        flags: its flags.
     """
-    results = read_results(experiment, runs)
+    results = read_results(experiment, runs, flags.shapes)
     everything = [result for group in results.values() for result in group]
     # an unfinished run says nothing about the end
     results = {name: [r for r in group if r.finished] or group for name, group in results.items()}
@@ -49,7 +53,7 @@ def write_report(experiment: Experiment, runs: list[StudyRun], folder: Path, lin
         *_success(results, folder),
         *_commands(results, folder),
         *_runs(everything),
-        *_how(experiment, everything, line),
+        *_how(everything[0], line, flags),
     ]
     path = folder / "report.md"
     path.write_text("\n".join(parts) + "\n")
@@ -67,7 +71,8 @@ def _opening(experiment: Experiment, everything: list[Result]) -> list[str]:
     return [
         f"# Experiment {experiment.name}",
         "",
-        f"Task `{experiment.task}`, recipe `{everything[0].run.cfg.recipe}`, seeds "
+        f"{_names('Task', [r.run.cfg.task for r in everything])}, "
+        f"{_names('recipe', [r.run.cfg.recipe for r in everything])}, seeds "
         f"{', '.join(map(str, experiment.seeds))}: {len(everything)} runs ({states}).{common}",
         "",
         *_table(["variant", "changes"], changes),
@@ -76,6 +81,12 @@ def _opening(experiment: Experiment, everything: list[Result]) -> list[str]:
         "else with the least and the most of them, unless it says otherwise. Where a variant has finished runs, only "
         "those count; where it has none, what there is so far.",
     ]
+
+
+def _names(what: str, names: list[str]) -> str:
+    """What they are, and each name once."""
+    each = dict.fromkeys(names)
+    return f"{what}{'s' if len(each) > 1 else ''} {', '.join(f'`{name}`' for name in each)}"
 
 
 def _summary(results: Results) -> list[str]:
@@ -264,7 +275,10 @@ def _batch(results: Results, folder: Path) -> list[str]:
         for column, what in {**EVALUATED, **TRAINING}.items()
         if any(column in r.columns for group in results.values() for r in group)
     }
-    for what, figure in (("success on terrain", "success"), ("commands followed", "followed")):
+    for what, figure in (
+        ("success on terrain, share", "success"),
+        ("commands followed, share", "followed"),
+    ):
         values = {name: np.array([getattr(r, figure) for r in group]) for name, group in results.items()}
         if np.isfinite(np.concatenate(list(values.values()))).any():
             figures[what] = values
@@ -274,7 +288,10 @@ def _batch(results: Results, folder: Path) -> list[str]:
     plot_batch(robots, figures, steps, folder / "batch.png", "at the end, by the number of robots")
     rows = [
         [name, f"{robots[name]:,}", str(steps[name]), f"{robots[name] * steps[name]:,}"]
-        + [_seeds(list(by_variant[name])) for by_variant in figures.values()]
+        + [
+            _seeds(list(by_variant[name]), 3, 1.0 if "share" in what else None)
+            for what, by_variant in figures.items()
+        ]
         for name in results
     ]
     return [
@@ -308,12 +325,12 @@ def _runs(everything: list[Result]) -> list[str]:
     ]
 
 
-def _how(experiment: Experiment, everything: list[Result], line: str) -> list[str]:
+def _how(first: Result, line: str, flags: Flags) -> list[str]:
     machine = ", ".join(
         f"{name} {value}" for name, value in describe_machine().items() if name != "load" and value
     )
-    run = everything[0].run
-    tests = "--terrain --commands" if run.on_map else "--commands"
+    robots = [c.robots for c in first.classes] or [flags.robots]  # those that there are figures of
+    commands = train_command(first.run), test_command(first.run, replace(flags, robots=robots[0]))
     return [
         "",
         "## How it was made",
@@ -325,9 +342,7 @@ def _how(experiment: Experiment, everything: list[Result], line: str) -> list[st
         "Every run can be trained alone, from its folder's `config.yaml`, and goes on from its last checkpoint:",
         "",
         "```",
-        f"python scripts/train.py --task {run.cfg.task} --resume --load_run {run.folder} "
-        f"--max_iterations {run.cfg.max_iterations} --num_threads {run.cfg.num_threads}",
-        f"python scripts/evaluate.py --task {run.cfg.task} --load_run {run.folder} {tests}",
+        *(f"python scripts/{Path(script).name} {shlex.join(rest)}" for _, script, *rest in commands),
         "```",
         "",
         f"Written {datetime.now():%Y-%m-%d %H:%M} on {machine}. Numbers of every run: `runs.csv`, `curves.csv`, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from algorithms.checkpoint import available
 from evaluation.commands import CommandResult
 from evaluation.terrain import Cell, wilson
+from runs.folders import output_name
 from studies.study import Experiment, StudyRun
 from viewers.curves import read_progress
 from viewers.experiment import Columns, over_seeds
@@ -86,23 +88,28 @@ Results = dict[str, list[Result]]
 """Variant -> its runs."""
 
 
-def read_results(experiment: Experiment, runs: list[StudyRun]) -> Results:
-    """Read the runs' folders."""
+def read_results(experiment: Experiment, runs: list[StudyRun], shapes: tuple[str, ...]) -> Results:
+    """Read the runs' folders; see `read_result`."""
     results: Results = {name: [] for name in experiment.variants}
     for run in runs:
-        results[run.variant].append(read_result(run))
+        results[run.variant].append(read_result(run, shapes))
     return results
 
 
-def read_result(run: StudyRun) -> Result:
-    """Read a run's folder; what is wrong with it, if it cannot be read, is said in the result."""
+def read_result(run: StudyRun, shapes: tuple[str, ...]) -> Result:
+    """Read a run's folder; what is wrong with it, if it cannot be read, is said in the result.
+
+    Args:
+        run: the run.
+        shapes: kinds of terrain that the experiment tests; a test of others does not count.
+    """
     try:
-        return _read_result(run)
+        return _read_result(run, shapes)
     except (ValueError, TypeError, KeyError, IndexError, OSError, AttributeError) as error:
         return Result(run, -1, {}, [], [], f"{type(error).__name__}: {error}")
 
 
-def _read_result(run: StudyRun) -> Result:
+def _read_result(run: StudyRun, shapes: tuple[str, ...]) -> Result:
     iterations = max(available(run.folder), default=-1)
     path = run.folder / "progress.csv"
     begun = path.is_file() and len(path.read_text().split()) > 1
@@ -114,23 +121,38 @@ def _read_result(run: StudyRun) -> Result:
         columns |= {
             name: np.where(none, np.nan, c) for name, c in columns.items() if name.startswith("Episode/")
         }
-    cells, classes = (read_test(run.folder / f"{name}.json", iterations) for name in ("terrain", "commands"))
+    cells, classes = read_tests(run, shapes)
     return Result(
         run,
         iterations,
         columns,
-        [Cell(**cell) for cell in cells.get("cells", [])],
-        [CommandResult(**item) for item in classes.get("classes", [])],
+        [Cell(**cell) for cell in cells],
+        [CommandResult(**item) for item in classes],
     )
 
 
-def read_test(path: Path, iteration: int) -> dict[str, Any]:
+def read_tests(run: StudyRun, shapes: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Success on these kinds of terrain (a run on a map) and classes of commands, of a run's last checkpoint."""
+    last = max(available(run.folder), default=-1)
+    terrain, commands = output_name("terrain", last, shapes=shapes), output_name("commands", last)
+    cells = _read_test(run.folder / f"{terrain}.json", last).get("cells", [])
+    classes = _read_test(run.folder / f"{commands}.json", last).get("classes", [])
+    asked = run.on_map and {cell["shape"] for cell in cells} == set(shapes)
+    return cells if asked else [], classes
+
+
+def _read_test(path: Path, iteration: int) -> dict[str, Any]:
     """Results of a test of that iteration; empty if there are none."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), object_hook=_with_nan)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and content.get("iteration") == iteration else {}
+
+
+def _with_nan(item: dict[str, Any]) -> dict[str, Any]:
+    """What JSON writes null for, as numbers again."""
+    return {name: math.nan if value is None else value for name, value in item.items()}
 
 
 def pool_cells(groups: list[list[Cell]]) -> list[Cell]:

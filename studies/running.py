@@ -19,7 +19,7 @@ from evaluation.terrain import PAPER
 from physics import choose_device
 from runs.folders import locked
 from studies.cluster import ClusterPrograms
-from studies.results import read_test
+from studies.results import read_tests
 from studies.study import BATCH, Experiment, StudyRun
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -112,10 +112,13 @@ def run_all(experiment: Experiment, runs: list[StudyRun], folder: Path, flags: F
         ValueError: another program is at work in the folder.
     """
     samples = sum(r.cfg.num_envs * r.cfg.agent.ppo.num_steps * r.cfg.max_iterations for r in runs)
-    device, why = choose_device(runs[0].cfg.device, runs[0].cfg.engine, runs[0].cfg.env.robot)
     jobs = min(flags.jobs or (len(runs) if flags.ray else default_jobs(runs, flags.threads)), len(runs))
     print(f"experiment {experiment.name}: {len(runs)} runs, {samples / 1e6:,.1f} M samples in all")
-    print(f"cluster    {flags.ray}" if flags.ray else f"device     {device} ({why})")
+    if flags.ray:
+        print(f"cluster    {flags.ray}")
+    else:
+        device, why = choose_device(runs[0].cfg.device, runs[0].cfg.engine, runs[0].cfg.env.robot)
+        print(f"device     {device} ({why})")
     print(f"folder     {folder}, {jobs} runs at a time, {flags.threads} threads each", flush=True)
     with locked(folder) as lock:
         programs = ClusterPrograms(flags.ray, flags.threads) if flags.ray else Programs(lock.fileno())
@@ -173,12 +176,9 @@ def is_tested(run: StudyRun, flags: Flags) -> bool:
     """Whether the results of these tests, of the last checkpoint, are there, or not wanted."""
     if not flags.evaluate:
         return True
-    last = max(available(run.folder))
-    classes = read_test(run.folder / "commands.json", last).get("classes", [])
-    cells = read_test(run.folder / "terrain.json", last).get("cells", [])
-    shapes = {cell["shape"] for cell in cells}
+    cells, classes = read_tests(run, flags.shapes)
     counts = {item["robots"] for item in (*classes, *cells)}
-    return bool(classes) and counts == {flags.robots} and (not run.on_map or shapes == set(flags.shapes))
+    return bool(classes) and counts == {flags.robots} and (not run.on_map or bool(cells))
 
 
 def train_command(run: StudyRun, flags: Flags | None = None) -> list[str]:
@@ -192,8 +192,8 @@ def train_command(run: StudyRun, flags: Flags | None = None) -> list[str]:
 
 
 def test_command(run: StudyRun, flags: Flags) -> list[str]:
-    """Tests a run's last checkpoint."""
-    last = max(available(run.folder))
+    """Tests a run's last checkpoint, once it is trained."""
+    last = max([*available(run.folder), run.cfg.max_iterations])
     args = [sys.executable, str(SCRIPTS / "evaluate.py"), "--task", run.cfg.task]
     args += ["--load_run", str(run.folder), "--checkpoint", str(last), "--commands"]
     if run.on_map:

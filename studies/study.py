@@ -71,7 +71,7 @@ class StudyRun:
     @property
     def log(self) -> Path:
         """What its programs print."""
-        return self.folder.with_suffix(".log")
+        return self.folder.with_name(f"{self.name}.log")  # a name may have dots, as lr0.1
 
 
 def curriculum(batch: int) -> Experiment:
@@ -156,8 +156,16 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return {str(key): item for key, item in (value or {}).items()}
 
 
-def make_runs(experiment: Experiment, folder: Path, num_threads: int = 1) -> list[StudyRun]:
+def make_runs(
+    experiment: Experiment, folder: Path, num_threads: int = 1, here: bool = True
+) -> list[StudyRun]:
     """Every run with its whole configuration; nothing is written.
+
+    Args:
+        experiment: what is declared.
+        folder: the experiment's folder.
+        num_threads: threads of each run.
+        here: whether this machine trains them, and is asked for its devices and memory.
 
     Raises:
         ValueError: one sentence for a name, value or seed that cannot work, or for variants that are one and
@@ -177,7 +185,7 @@ def make_runs(experiment: Experiment, folder: Path, num_threads: int = 1) -> lis
     configs: dict[str, RunConfig] = {}
     for name, values in experiment.variants.items():
         try:
-            configs[name] = variant_config(experiment, values)
+            configs[name] = variant_config(experiment, values, here)
         except ValueError as error:
             raise ValueError(f"variant {name!r}: {error}") from error
         same = [other for other in configs if other != name and configs[other] == configs[name]]
@@ -201,8 +209,8 @@ def seeded(cfg: RunConfig, seed: int) -> RunConfig:
     return overlay(cfg, {"seed": seed, "env": {"terrain": {"seed": cfg.env.terrain.seed + seed}}})
 
 
-def variant_config(experiment: Experiment, values: dict[str, Any]) -> RunConfig:
-    """A variant's configuration; ValueError for a path or a value that does not exist."""
+def variant_config(experiment: Experiment, values: dict[str, Any], here: bool = True) -> RunConfig:
+    """A variant's configuration; ValueError for a path or a value that does not exist. `here`: see `make_runs`."""
     values = {**experiment.common, **values}
     task, recipe, gpus = (values.pop(key, getattr(experiment, key)) for key in CHOOSES)
     if isinstance(gpus, bool) or not isinstance(gpus, (int, float)) or not 0.0 <= gpus < math.inf:
@@ -222,7 +230,7 @@ def variant_config(experiment: Experiment, values: dict[str, Any]) -> RunConfig:
     for path in values:
         if path.startswith("env.curriculum") and cfg.env.terrain.type == "plane":
             raise ValueError(f"{path} has no effect on task {task}, which is on a plane")
-    validate(cfg)
+    validate(cfg, here=here)
     return cfg
 
 

@@ -96,9 +96,7 @@ def plot_curves(variants: dict[str, list[Columns]], panels: dict[str, str], path
                 axis.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
             axis.set_title(heading)
             axis.set_xlabel("samples, million")
-            if "share" in heading:
-                bottom, top = axis.get_ylim()
-                axis.set_ylim(max(bottom, -0.03), min(top, 1.03))
+            _keep_share(axis, heading)
         _finish(figure, axes, path, title)
 
 
@@ -189,7 +187,15 @@ def plot_batch(
             axis.set_xticks(x, [f"{count:,}" for count in x])
             axis.set_xlabel("robots")
             axis.set_title(heading)
+            _keep_share(axis, heading)
         _finish(figure, axes, path, title, legend=False)
+
+
+def _keep_share(axis: Axes, heading: str) -> None:
+    """An axis of shares ends at none and all, wherever an interval by Student's t ends."""
+    if "share" in heading:
+        bottom, top = axis.get_ylim()
+        axis.set_ylim(max(bottom, -0.03), min(top, 1.03))
 
 
 def _look(i: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runs.config import default_config, parse
-from runs.flags import as_flags, parse_flags, peek
+from runs.flags import as_flags, parse_flags, peek, refuse
 from runs.help import take_help
 from scripts import evaluate, quickstart
 
@@ -24,6 +24,13 @@ def test_an_override_is_the_flag_of_its_name() -> None:
         0.5,
         1.0,
     )
+
+
+def test_a_flag_of_another_mode_is_refused_unless_it_says_what_is_the_default() -> None:
+    flags = parse_flags(evaluate.Flags(), ["--seconds", "20", "--no-push"])
+    refuse(flags, "needs --that", "seconds", "limit")
+    with pytest.raises(ValueError, match="^--no-push needs --that$"):
+        refuse(flags, "needs --that", "seconds", "push")
 
 
 @pytest.mark.parametrize("word", ["none", "null"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shlex
@@ -17,7 +18,17 @@ import torch
 
 from algorithms import checkpoint
 from runs.config import default_config, load_config, save_config
-from runs.folders import POLICIES, Run, RunFlags, find_run, load_checkpoint, locked, open_flags
+from runs.folders import (
+    POLICIES,
+    Run,
+    RunFlags,
+    find_run,
+    load_checkpoint,
+    locked,
+    open_flags,
+    output_name,
+    report,
+)
 from runs.resume import move_checkpoint, resume_config
 from scripts import train
 
@@ -209,6 +220,26 @@ def test_what_is_made_of_a_shipped_policy_lies_in_the_logs(
     assert there.output.resolve() == tmp_path / "elsewhere" / "policies" / "go2_flat"
     own = Run(tmp_path, run.cfg, run.checkpoint_path, run.content)
     assert own.output == tmp_path
+
+
+def test_what_is_measured_otherwise_stands_beside() -> None:
+    assert output_name("terrain") == "terrain" and output_name("exported", 50) == "exported_model_50"
+    assert output_name("terrain", engine="mujoco", cell=0.05) == "terrain_mujoco_cell0.05"
+    two = ("stairs_up", "gap")
+    assert output_name("terrain", 0, shapes=two) == output_name("terrain", 0, shapes=two[::-1])
+    assert output_name("terrain", 0, shapes=two) == "terrain_model_0_gap_stairs_up"
+    assert output_name("commands", shapes=two) == "commands", "which have no kinds of terrain"
+
+
+def test_figures_are_json_also_where_they_are_no_numbers(tmp_path: Path) -> None:
+    run = Run(tmp_path, default_config("go2_flat"), tmp_path / "model_4.pt", {"iteration": 4})
+    text = report(run, {"cells": [{"time": math.nan, "success": 0.5}]}, ends=(0.0, math.inf))
+
+    def refused(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = json.loads(text, parse_constant=refused)
+    assert content["cells"] == [{"time": None, "success": 0.5}] and content["ends"] == [0.0, None]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def test_play_writes_video_plots_and_export(log_dir: Path, monkeypatch: pytest.M
     assert (folder / "videos" / "play_7.mp4").stat().st_size > 1000
     assert (folder / "plots" / "play_7.png").stat().st_size > 1000
     assert calls == [folder / "exported"]
+    assert (
+        run(monkeypatch, "--log_dir", str(log_dir), "--checkpoint", "4", "--no_video", "--no_plots", *SMALL)
+        == 0
+    )
+    assert calls[1:] == [folder / "exported_model_4"], "what drives a robot is not replaced by an early one"
 
 
 def test_without_opengl_sticks_are_drawn(log_dir: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation import commands as command_test
 from evaluation import terrain as terrain_test
 from runs import training
 from runs.progress import CurriculumLog
@@ -126,13 +127,52 @@ def test_the_success_test_leaves_figures_and_a_picture(
     flags = ["--task", "anymal_c_rough", "--load_run", str(trained), "--num_threads", "1", "--terrain"]
     flags += ["--robots", "2", "--shapes", "stairs_up", "gap", "--json", str(tmp_path / "out.json")]
     assert run(evaluate, monkeypatch, *flags) == 0
-    report = json.loads((trained / "terrain.json").read_text())
+    report = json.loads((trained / "terrain_gap_stairs_up.json").read_text())
     assert json.loads((tmp_path / "out.json").read_text()) == report
     assert [cell["shape"] for cell in report["cells"]] == ["stairs_up"] * 5 + ["gap"] * 6
     assert report["iteration"] == 3 and report["cells"][3]["value"] == 0.2
     assert all(cell["success"] == 0.0 and cell["robots"] == 2 for cell in report["cells"])
-    assert (trained / "plots" / "terrain.png").read_bytes()[:4] == b"\x89PNG"
+    assert (trained / "plots" / "terrain_gap_stairs_up.png").read_bytes()[:4] == b"\x89PNG"
     assert capsys.readouterr().out.strip().splitlines()[-1] == "stairs_up=0.000 gap=0.000"
+
+
+def test_figures_of_a_checkpoint_stand_beside_those_of_the_best(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terrain_test, "SECONDS", 0.2)
+    monkeypatch.setattr(command_test, "SECONDS", 0.2)
+    flags = ["--load_run", str(trained), "--num_threads", "1"]
+    before = set(trained.rglob("*.*"))
+    few = ["--robots", "2", "--terrain", "--shapes", "gap", "--commands"]
+    assert run(evaluate, monkeypatch, *flags, "--checkpoint", "1", *few) == 0
+    short = ["--num_envs", "2", "--seconds", "0.2", "--no-push"]
+    assert run(evaluate, monkeypatch, *flags, "--checkpoint", "1", *short) == 0
+    made = {path.relative_to(trained).as_posix() for path in set(trained.rglob("*.*")) - before}
+    assert made == {
+        "terrain_model_1_gap.json",
+        "plots/terrain_model_1_gap.png",
+        "commands_model_1.json",
+        "evaluation_model_1.json",
+        "plots/evaluation_model_1.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--shapes gap", "--shapes needs --terrain"),
+        ("--commands --shapes gap", "--shapes needs --terrain"),
+        ("--robots 20", "--robots needs --terrain or --commands"),
+        ("--terrain --limit 1 0 0", "--limit is not for --terrain or --commands"),
+        ("--commands --no-push", "--no-push is not for"),
+        ("--commands --num_envs 64", "--num_envs is not for"),
+        ("--terrain --seconds 5", "--seconds is not for"),
+        ("--terrain --segment 2", "--segment is not for"),
+    ],
+)
+def test_flags_of_another_test_are_refused(flags: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(evaluate, monkeypatch, *flags.split())
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,52 @@ def test_refusals(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (run / "terrain.json").unlink()
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files of a folder, hidden ones too."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_cannot_be_shipped_leaves_all_as_it_was(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (runs, ship):
+        monkeypatch.setattr(module, "POLICIES", tmp_path)
+    assert run_main(ship.main, "ship.py", "--load_run", str(run), "--name", "mine") == 0
+    (tmp_path / "mine" / "old").write_text("")
+    before = contents(tmp_path)
+    again = "ship.py", "--load_run", str(run), "--name", "mine", "--overwrite"
+    (run / "commands.json").write_text(json.dumps({"checkpoint": "model_1.pt"}))
+    with pytest.raises(ValueError, match=r"about model_1.pt, not model_2.pt"):
+        run_main(ship.main, *again)
+    assert contents(tmp_path) == before
+    (run / "commands.json").unlink()
+    content = {"metadata": {"task": "go2_flat", "learner": "rsl_rl"}, "iteration": 2}
+    policy = checkpoint.load(run / "model_2.pt")["policy"]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "load_checkpoint", lambda *args: content | {"policy": policy})
+        with pytest.raises(ValueError, match="model_2.pt cannot be shipped: it lacks train_time"):
+            run_main(ship.main, "ship.py", "--load_run", str(run), "--name", "other")
+    with pytest.raises(ValueError, match="--policy needs --refresh"):
+        run_main(ship.main, "ship.py", "--policy", "mine", "--name", "mine", "--overwrite")
+    assert contents(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert run_main(ship.main, *again) == 0
+    assert not (tmp_path / "mine" / "old").exists()
+
+
+def test_a_named_checkpoint_is_shipped_with_its_own_figures(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (runs, ship):
+        monkeypatch.setattr(module, "POLICIES", tmp_path)
+    path = run / "terrain_mujoco_model_1.json"
+    path.write_text(json.dumps({"checkpoint": "model_1.pt", "cells": []}))
+    assert run_main(ship.main, "ship.py", "--load_run", str(run), "--checkpoint", "1", "--name", "mine") == 0
+    path.unlink()
+    figures = json.loads((tmp_path / "mine" / "figures.json").read_text())
+    assert figures["checkpoint"] == "model_1.pt" and "evaluation" not in figures
+    assert figures["terrain_mujoco"] == {"checkpoint": "model_1.pt", "cells": []}
+
+
 def test_exports_are_written_anew(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (runs, ship):
         monkeypatch.setattr(module, "POLICIES", tmp_path)

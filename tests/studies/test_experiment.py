@@ -130,7 +130,8 @@ def test_an_interrupted_experiment_goes_on_and_is_reported(
         cells = list(csv.DictReader(file))
     assert {(row["variant"], row["shape"]) for row in cells} == {("fair", "obstacles"), ("few", "obstacles")}
 
-    (second / "terrain.json").write_text('{"iteration": 1, "cells": []}')  # as of another checkpoint
+    name = f"terrain_model_{reached + 1}_obstacles.json"
+    (second / name).write_text('{"iteration": 1, "cells": []}')  # as of another checkpoint
     assert run(monkeypatch, *flags, "--report") == 0
     assert "1 trained and tested, 1 trained)" in (folder / "report.md").read_text()
 
@@ -254,12 +255,46 @@ def test_bad_flags_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (("--experiment", "curiculum"), "Did you mean curriculum"),
         (("--experiment", "batch", "--batch", "1000"), "multiple of 96"),
         (("--experiment", "batch", "--num_envs", "8"), "values of their own"),
+        (("--batch", "960"), "--batch needs --experiment batch"),
+        (("--no-evaluate", "--robots", "8"), "--robots is for the tests, which --no-evaluate leaves out"),
         (("--shapes", "stair_up"), "stairs_up"),
         (("--jobs", "-1"), "--jobs must be at least 0"),
     ):
         with pytest.raises(ValueError, match=words):
-            run(monkeypatch, "--folder", tmp_path / "out", *flags)
+            run(monkeypatch, "--folder", tmp_path / "out", "--report", *flags)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_flag_wins_over_what_is_common_and_not_over_a_variant(declared: Path) -> None:
+    declared.write_text(TINY.replace("common:", "common:\n  task: go2_rough"))
+    flags = running.Flags(str(declared), task="a1_rough")
+    runs = make_runs(experiment.changed(get_experiment(str(declared)), flags), declared.parent)
+    assert {run.cfg.task for run in runs} == {"a1_rough"}
+    declared.write_text(TINY.replace("few: {", "few: {task: go2_rough, "))
+    with pytest.raises(ValueError, match="--task a1_rough: the variants of tiny have values of their own"):
+        experiment.changed(get_experiment(str(declared)), flags)
+
+
+def test_an_experiment_for_other_machines_is_prepared_and_reported(
+    declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--experiment", declared, "--folder", tmp_path / "out")
+    for device, sentence in (("cpu", "this machine has"), ("cuda:99", "cuda:99")):
+        declared.write_text(TINY.replace("num_envs: 8", f"num_envs: 100000000\n  device: {device}"))
+        with pytest.raises(ValueError, match=sentence):
+            run(monkeypatch, *flags)
+        assert run(monkeypatch, *flags, "--prepare") == 0
+        assert run(monkeypatch, *flags, "--report") == 0
+    monkeypatch.setattr(running, "ClusterPrograms", lambda *args: running.Programs())
+    monkeypatch.setattr(running, "finish", lambda *args: True)
+    assert run(monkeypatch, *flags, "--ray", "auto") == 0
+
+
+def test_variants_with_a_dot_in_their_names_have_logs_of_their_own(tmp_path: Path) -> None:
+    variants = {f"lr{rate}": {"agent.ppo.learning_rate": rate} for rate in (0.1, 0.5)}
+    runs = make_runs(Experiment("x", seeds=(1,), variants=variants), tmp_path)
+    assert [run.log.name for run in runs] == ["lr0.1_seed1.log", "lr0.5_seed1.log"]
+    assert all(run.log.parent == run.folder.parent for run in runs)
 
 
 def test_numbers_in_a_file_may_be_written_as_usual(tmp_path: Path) -> None:
@@ -388,6 +423,6 @@ def test_a_run_that_cannot_be_read_is_named_in_the_report(
     report = (tmp_path / "out" / "report.md").read_text()
     assert "cannot be read (ValueError: progress.csv lacks" in report and "few_seed4" in report
     (folder / "progress.csv").unlink()
-    (folder / "commands.json").write_text('{"iteration": 1, "classes": [{"name": "x"}]}')
+    (folder / "commands_model_1.json").write_text('{"iteration": 1, "classes": [{"name": "x"}]}')
     assert run(monkeypatch, *flags, "--report") == 0
     assert "cannot be read (TypeError" in (tmp_path / "out" / "report.md").read_text()
