@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def main() -> int:
         return status
     print(f"\nall done in {span(time.time() - start)}")
     measured = json.loads((folder / "evaluation.json").read_text())
-    figures = measured["nominal"]
+    figures = {name: math.nan if x is None else x for name, x in measured["nominal"].items()}
     how = f"{figures['robots']} robots for {figures['seconds']:g} s, {measured['checkpoint']}:"
     cfg = load_config(folder / "config.yaml")
     print_lines("verdict", [how, *judge(figures, get_task(cfg.task).targets)])
