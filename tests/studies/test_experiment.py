@@ -291,9 +291,9 @@ def test_an_experiment_for_other_machines_is_prepared_and_reported(
 
 
 def test_variants_with_a_dot_in_their_names_have_logs_of_their_own(tmp_path: Path) -> None:
-    variants = {f"lr{rate}": {"agent.ppo.learning_rate": rate} for rate in (0.1, 0.5)}
+    variants = {f"lr{rate}": {"agent.ppo.learning_rate": rate} for rate in (0.001, 0.005)}
     runs = make_runs(Experiment("x", seeds=(1,), variants=variants), tmp_path)
-    assert [run.log.name for run in runs] == ["lr0.1_seed1.log", "lr0.5_seed1.log"]
+    assert [run.log.name for run in runs] == ["lr0.001_seed1.log", "lr0.005_seed1.log"]
     assert all(run.log.parent == run.folder.parent for run in runs)
 
 
