@@ -109,13 +109,13 @@ def run(lock: ExitStack, ranks: Ranks) -> int:
     if state:
         with ranks.together():
             go_on(trainer, state, device, ranks)
-    if ranks.first:
-        if not state:
-            save_config(cfg, folder / "config.yaml")
-        announce(cfg, env, threads, folder, trainer)
+    if ranks.first and not state:
+        save_config(cfg, folder / "config.yaml")
     if ends := nothing_to_do(cfg, trainer, bool(flags.more_iterations)):
         ranks.say(ends)
         return 0
+    if ranks.first:
+        announce(cfg, env, threads, folder, trainer)
     if not state:
         remember(folder)
     with ranks.together():
