@@ -24,6 +24,18 @@ def legged(env: gym.vector.VectorEnv) -> LeggedEnv:
     return inner
 
 
+def bare(env: gym.vector.VectorEnv) -> LeggedEnv:
+    """The same of an environment that speaks in tensors yet: ValueError where an `ArraysEnv` is in between."""
+    layer = env
+    while isinstance(layer, gym.vector.VectorWrapper):
+        if isinstance(layer, ArraysEnv):
+            raise ValueError(
+                "this environment is wrapped already: leave numpy, observation and autoreset out of make_vec"
+            )
+        layer = layer.env
+    return legged(env)
+
+
 class ArraysEnv(gym.vector.VectorWrapper):
     """Observations, rewards and infos as gymnasium's `SyncVectorEnv` returns them, as arrays or as tensors.
 
@@ -46,11 +58,12 @@ class ArraysEnv(gym.vector.VectorWrapper):
             numpy: return NumPy arrays, copied from the device; else tensors.
             observation: `dict`, or `policy` for its array [N, O] alone; a critic's own is then in the infos.
             autoreset: `same_step`; or `next_step`: a step that ends an episode returns its last observation, and
-                the next one, whose action means nothing to that robot, returns the first of the new episode.
+                the next one, whose action means nothing to that robot, returns the new episode's, which has begun
+                with a step of action 0.
         """
         super().__init__(env)
         self.numpy, self.flat, self.late = numpy, observation == "policy", autoreset == "next_step"
-        inner = legged(env)
+        inner = bare(env)
         self._critic = self.flat and inner.cfg.own_critic
         self.device = torch.device("cpu") if numpy else inner.device
         mode = AutoresetMode.NEXT_STEP if self.late else AutoresetMode.SAME_STEP

@@ -83,7 +83,9 @@ class SingleEnv(gym.Env[Any, np.ndarray]):
         check_render_mode(render_mode)
         config = _config(task, recipe, action_limit)
         config.init.random_first_episode = False  # every reset begins a whole episode
-        env: gym.vector.VectorEnv = LeggedEnv(config, 1, **{"num_threads": 1} | kwargs)
+        # as gymnasium has it, what is not seeded differs from run to run
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+        env: gym.vector.VectorEnv = LeggedEnv(config, 1, **{"num_threads": 1, "seed": seed} | kwargs)
         if render_mode:
             env = RenderedEnv(env, width, height)
         self.vector = ArraysEnv(env, numpy=True, observation=observation)

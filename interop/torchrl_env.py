@@ -11,7 +11,7 @@ from torch import Tensor
 from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
-from interop.arrays import legged
+from interop.arrays import bare
 
 
 class TorchRLEnv(EnvBase):
@@ -23,7 +23,7 @@ class TorchRLEnv(EnvBase):
 
     def __init__(self, env: gym.vector.VectorEnv, seed: int | None = None):
         """Wrap a `LeggedEnv`, or one that draws."""
-        self.env, self.inner, n = env, legged(env), (env.num_envs,)
+        self.env, self.inner, n = env, bare(env), (env.num_envs,)
         super().__init__(device=self.inner.device, batch_size=n)
         cfg, limit = self.inner.cfg, self.inner.cfg.control.clip_actions
         sizes = {"observation": self.inner.num_obs}

@@ -41,9 +41,9 @@ class NoCompiler(RuntimeError):
 
 def cache_folder() -> Path:
     """Where compiled code is kept: `$TROT_CACHE`, else `trot` in the user's cache folder."""
-    chosen = os.environ.get("TROT_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(home) / "trot"
+    if chosen := os.environ.get("TROT_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "trot"
 
 
 @cache
@@ -81,9 +81,9 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
     flags = FLAGS + INSTRUCTION_SETS[instruction_set]
     for parallel in (["-fopenmp"], []):  # without OpenMP (some Clangs) the code runs in one thread
         key = "\0".join([source, *flags, *parallel, compiler, version, cpu_features()])
-        folder = cache_folder()
-        library = folder / f"native_{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
         try:
+            folder = cache_folder()
+            library = folder / f"native_{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
             if not library.exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -97,6 +97,8 @@ def build(source: str, instruction_set: str = "native") -> ctypes.CDLL:
                         continue
                     os.replace(out, library)
             return ctypes.CDLL(str(library))
-        except OSError as error:
-            raise NoCompiler(f"cannot keep compiled code in {folder}: {error}") from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+            raise NoCompiler(
+                f"cannot keep compiled code ({error}): set TROT_CACHE to a folder for it"
+            ) from error
     raise NoCompiler(f"{compiler} fails: {message}")

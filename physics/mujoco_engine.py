@@ -1,4 +1,4 @@
-"""MuJoCo's C engine on a thread pool (`mujoco.batch`): the reference, and the default without a GPU."""
+"""MuJoCo's C engine on a thread pool (`mujoco.batch`): the reference, and what `batched` refuses."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class MujocoEngine:
         self.sphere_pos, self.sphere_radius = torch.zeros(num_envs, len(points), 3), torch.tensor(reach)
         self._collision_geoms = np.flatnonzero(model.geom_contype)
         # Sensors stand in the order of their groups: first sensor of each group, for a segmented sum.
-        groups = [model.sensor(i).name.split("/")[1] for i in range(model.nsensor)]
-        self._group_starts = [groups.index(group) for group in self.contact_groups]
+        groups = [int(model.sensor(i).name.split("/")[1]) for i in range(model.nsensor)]
+        self._group_starts = [groups.index(group) for group in range(len(self.contact_groups))]
         self._refresh_state()
 
     def step(

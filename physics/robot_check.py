@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import mujoco
 
@@ -111,6 +112,14 @@ def _contacts(robot: RobotConfig, geoms: list[str]) -> Iterator[str]:
                 matching(patterns, names)
             except ValueError as error:
                 yield f"{field}: {error}".rstrip(".")
+    group_of: dict[str, str] = {}
+    for group, patterns in robot.contact_groups.items():
+        if not patterns:
+            yield f"contact group {group!r} is empty"
+        with suppress(ValueError):  # said above
+            for geom in matching(patterns, geoms):
+                if (other := group_of.setdefault(geom, group)) != group:
+                    yield f"geom {geom!r} belongs to the contact groups {other!r} and {group!r}"
     for foot in robot.feet:
         if foot not in groups:
             yield f"foot {foot!r} has no contact group of its name"

@@ -204,16 +204,16 @@ def contact_geoms(robot: RobotConfig, geoms: list[str]) -> dict[str, list[str]]:
 
 
 def _add_contact_sensors(spec: mujoco.MjSpec, robot: RobotConfig) -> None:
-    """One net-force sensor per watched geom.
+    """One net-force sensor per watched geom, `contact/<place of its group>/<its name>`.
 
     Its data is the sum of the contact forces in the world frame; the engine flips the sign where MuJoCo
     reports the force of the robot on the ground.
     """
     geoms = [geom.name for geom in spec.geoms if geom.name and geom.contype]
-    for group, names in contact_geoms(robot, geoms).items():
+    for order, names in enumerate(contact_geoms(robot, geoms).values()):
         for name in names:
             spec.add_sensor(
-                name=f"contact/{group}/{name}",
+                name=f"contact/{order}/{name}",
                 type=mujoco.mjtSensor.mjSENS_CONTACT,
                 objtype=mujoco.mjtObj.mjOBJ_GEOM,
                 objname=name,

@@ -112,9 +112,9 @@ def build(source: str, architecture: str) -> bytes:
     _, nvrtc = _packages()
     version = _value(nvrtc.nvrtcVersion())
     key = "\0".join([source, architecture, *OPTIONS, str(version)])
-    folder = cache_folder()
-    kept = folder / f"batched_{hashlib.sha256(key.encode()).hexdigest()[:24]}.cubin"
     try:
+        folder = cache_folder()
+        kept = folder / f"batched_{hashlib.sha256(key.encode()).hexdigest()[:24]}.cubin"
         if not kept.exists():
             code, _ = compile_cuda(source, architecture)
             folder.mkdir(parents=True, exist_ok=True)
@@ -123,8 +123,8 @@ def build(source: str, architecture: str) -> bytes:
                 out.write_bytes(code)
                 os.replace(out, kept)
         return kept.read_bytes()
-    except OSError as error:
-        raise NoCuda(f"cannot keep compiled code in {folder}: {error}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        raise NoCuda(f"cannot keep compiled code ({error}): set TROT_CACHE to a folder for it") from error
 
 
 def compile_cuda(source: str, architecture: str, *options: str) -> tuple[bytes, str]:

@@ -108,18 +108,16 @@ class BatchedEngine:
     def _label_spheres(self, robot: RobotConfig) -> tuple[list[int], list[int]]:
         """Contact group and foot of each sphere, -1 for none."""
         model = self.model
-        group_of: dict[str, str] = {}
-        for i in range(model.nsensor):
-            _, group, geom = model.sensor(i).name.split("/")
-            if group_of.setdefault(geom, group) != group:
-                raise ValueError(
-                    f"geom {geom!r} belongs to the contact groups {group_of[geom]!r} and {group!r}"
-                )
+        sensors = (model.sensor(i).name.split("/", 2) for i in range(model.nsensor))
+        group_of = {geom: int(group) for _, group, geom in sensors}
         names = [model.geom(s.geom).name for s in self.robot_model.spheres]
         missing = [foot for foot in robot.feet if foot not in names]
         if missing:
             raise ValueError(f"foot {missing[0]!r} is not a sphere that touches the ground")
-        groups = [self.contact_groups.index(group_of[n]) if n in group_of else -1 for n in names]
+        for name, sphere in zip(names, self.robot_model.spheres, strict=True):
+            if name in robot.feet and sphere.link < 0:
+                raise UnsupportedModel(f"foot {name!r} is fixed to the base")
+        groups = [group_of.get(n, -1) for n in names]
         return groups, [robot.feet.index(n) if n in robot.feet else -1 for n in names]
 
     def _compile(self, dry_friction: bool) -> None:

@@ -48,6 +48,13 @@ def test_an_episode_goes_on_until_its_time_limit_and_no_further(short_episodes: 
         assert not obs[-12:].any()
 
 
+def test_what_is_not_seeded_differs_and_what_is_does_not() -> None:
+    first = [gym.make("Trot/AnymalCFlat-v0").reset()[0] for _ in range(2)]
+    assert not np.array_equal(*first)
+    seeded = [gym.make("Trot/AnymalCFlat-v0").reset(seed=5)[0] for _ in range(2)]
+    assert np.array_equal(*seeded)
+
+
 def test_a_fall_terminates(short_episodes: None) -> None:  # noqa: F811
     env = gym.make(FLAT, recipe="short")
     random, falls = np.random.default_rng(0), 0

@@ -185,6 +185,13 @@ def test_conversions_between_numpy_and_torch(numpy: bool) -> None:
     assert isinstance(reward, kind) and isinstance(obs if numpy else obs["policy"], kind)
 
 
+def test_an_environment_is_wrapped_once() -> None:
+    for keywords in ({"numpy": True}, {"observation": "policy"}, {"autoreset": "next_step"}):
+        env = gym.make_vec("Trot/AnymalCFlat-v0", num_envs=2, **keywords)
+        with pytest.raises(ValueError, match="leave numpy, observation and autoreset out of make_vec"):
+            ArraysEnv(env)
+
+
 def test_wrong_keywords_are_refused_before_anything_is_built() -> None:
     for keywords, message in (
         ({"observation": "flat"}, "observation must be one of dict, policy, not 'flat'"),

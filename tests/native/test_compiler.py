@@ -147,7 +147,19 @@ def test_a_cache_folder_that_cannot_be_written(below: str, tmp_path: Path, monke
     monkeypatch.setenv("TROT_CACHE", str(tmp_path / "file" / below))
     with pytest.raises(NoCompiler) as error:
         build(answer(1))
-    assert str(tmp_path / "file") in one_sentence(error)
+    assert str(tmp_path / "file") in one_sentence(error) and "set TROT_CACHE" in one_sentence(error)
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TROT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with pytest.raises(NoCompiler, match="set TROT_CACHE"):
+        build(answer(1))
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "closed"])

@@ -266,6 +266,11 @@ FEET = {f"{leg}_foot": (f"{leg}_foot",) for leg in LEGS}
         ({"stiffness": {".*": -1.0}}, "stiffness of FL_hip_joint is -1 and must not be negative"),
         ({"damping": {"FL.*": 1.0}}, r"damping: no pattern of FL\.\* matches 'FR_hip_joint' \(nor 8 more\)"),
         ({"velocity_limit": {}}, "velocity_limit: it is empty, and lacks 'FL_hip_joint'"),
+        ({"contact_groups": FEET | {"nothing": ()}}, "contact group 'nothing' is empty"),
+        (
+            {"contact_groups": FEET | {"feet": (".*_foot",)}},
+            "geom 'FL_foot' belongs to the contact groups 'FL_foot' and 'feet'",
+        ),
     ],
 )
 def test_a_name_that_matches_nothing_is_named_on_every_engine(
@@ -273,6 +278,38 @@ def test_a_name_that_matches_nothing_is_named_on_every_engine(
 ) -> None:
     with pytest.raises(ValueError, match=f"robot zoo: .*{sentence}"):
         make_engine(name, replace(zoo, **change), Plane(), 2, 0.005, "cpu", 1)
+
+
+@pytest.mark.parametrize("name", ["batched", "mujoco"])
+def test_names_may_have_slashes(name: str, zoo: RobotConfig, tmp_path: Path) -> None:
+    """As those of files that were made of several."""
+    feet = tuple(f"zoo/{foot}" for foot in zoo.feet)
+    groups = {foot: (foot,) for foot in feet} | {
+        k: v for k, v in zoo.contact_groups.items() if k not in zoo.feet
+    }
+    folder = tmp_path / "slashes"
+    folder.mkdir()
+    renamed = write_zoo(folder, *zip(zoo.feet, feet, strict=True))
+    forces = []
+    for robot in (zoo, replace(renamed, feet=feet, contact_groups=groups)):
+        engine, _ = make_engine(name, robot, Plane(), 1, 0.005, "cpu", 1)
+        for _ in range(50):
+            engine.step(torch.tensor([[0.0, 0.9, -1.5] * 4]), 4)
+        forces.append(engine.contact_force)
+    assert forces[0].any() and torch.equal(*forces)
+
+
+def test_the_batched_engine_refuses_a_foot_on_the_base(zoo: RobotConfig) -> None:
+    groups = {group: names for group, names in zoo.contact_groups.items() if group != "base"}
+    robot = replace(
+        zoo,
+        feet=(*zoo.feet, "base_0"),
+        contact_groups=groups | {"base_0": ("base_0",)},
+        penalised_contacts=(),
+        fatal_contacts=(),
+    )
+    with pytest.raises(ValueError, match="foot 'base_0' is fixed to the base, .* use --engine mujoco$"):
+        make_engine("batched", robot, Plane(), 1, 0.005, "cpu", 1)
 
 
 LINKAGE = '<joint name="linkage" joint1="FL_hip_joint" joint2="FR_hip_joint" polycoef="0 -1 0 0 0"/>'

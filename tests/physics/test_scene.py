@@ -27,12 +27,13 @@ def model() -> mujoco.MjModel:
 def test_every_geom_of_a_group_has_a_sensor_in_the_order_of_groups(model: mujoco.MjModel) -> None:
     names = [model.sensor(i).name for i in range(model.nsensor)]
     feet, legs = ("FOOT",), ("LF", "RF", "LH", "RH")
-    expected = [f"contact/{leg}_{part}/{leg}_{part}" for part in feet for leg in legs]
-    expected += [f"contact/{leg}_SHANK/{leg}_SHANK_{i}" for leg in legs for i in range(3)]
-    expected += [f"contact/{leg}_THIGH/{leg}_KNEE" for leg in legs]
+    place = {group: i for i, group in enumerate(ANYMAL_C.contact_groups)}
+    expected = [f"contact/{place[f'{leg}_{part}']}/{leg}_{part}" for part in feet for leg in legs]
+    expected += [f"contact/{place[f'{leg}_SHANK']}/{leg}_SHANK_{i}" for leg in legs for i in range(3)]
+    expected += [f"contact/{place[f'{leg}_THIGH']}/{leg}_KNEE" for leg in legs]
     body = [f"base_{i}" for i in range(8)] + [f"{leg}_HIP_0" for leg in legs]
     assert names[:-12] == expected
-    assert sorted(names[-12:]) == sorted(f"contact/base/{geom}" for geom in body)
+    assert sorted(names[-12:]) == sorted(f"contact/{place['base']}/{geom}" for geom in body)
     assert (model.sensor_type == mujoco.mjtSensor.mjSENS_CONTACT).all() and (model.sensor_dim == 3).all()
     # together they watch every geom that can touch the ground, once
     watched = [name.split("/")[2] for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import deque
 from typing import Any
 
@@ -92,7 +93,7 @@ def _plot(
     grid = {"stroke": "#e6e9ec", "width": 1}
     axes: Any = ({"size": 22, "grid": grid, "font": "10px sans-serif", "ticks": {"size": 3}},
                  {"size": 38, "grid": grid, "font": "10px sans-serif", "ticks": {"size": 3}})  # fmt: skip
-    gui.add_html(f'<div style="font-size:11px;color:#555;padding:4px 8px 0 12px">{title}</div>')
+    gui.add_html(f'<div style="font-size:11px;color:#555;padding:4px 8px 0 12px">{html.escape(title)}</div>')
     empty = (np.array([0.0, 1.0]), *(np.array([np.nan, np.nan]) for _ in colours))
     return gui.add_uplot(
         empty,

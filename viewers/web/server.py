@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import viser
 import websockets.asyncio.server
@@ -106,7 +106,9 @@ class Guard:
             if origin in (f"http://{host}", f"https://{host}"):
                 return None
             return connection.respond(HTTPStatus.FORBIDDEN, "Only for pages of this server.\n")
-        if request.path.partition("?")[0] not in ("/", "/index.html"):
+        # viser's reading of a path, by which it would serve its own page under other spellings of this one's
+        steps = unquote(request.path.partition("?")[0]).replace("\\", "/").split("/")
+        if [step for step in steps if step not in ("", ".")] not in ([], ["index.html"]):
             return viser_answers(connection, request)
         # a link must not make the page speak to another server (viser's ?websocket=), nor another page frame it
         policy = f"connect-src 'self' ws://{host} wss://{host} data: blob:; frame-ancestors 'none'"

@@ -140,7 +140,9 @@ class Session:
         elif kind == "choose":
             self._set(replace(self.settings, robot=min(value, self.settings.robots - 1)), [])
         elif kind == "push":
-            self.simulation.push(*value)
+            robots, velocity = value
+            if robots[0] < self._built.robots:  # it was clicked before there were fewer
+                self.simulation.push(robots, velocity)
         elif kind == "said":  # by the script in a page: anything may be in it
             if isinstance(link := value.get("link"), str):
                 self._set(*from_link(link, self.settings, tuple(self._policies)))

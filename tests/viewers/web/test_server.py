@@ -103,6 +103,17 @@ def test_a_foreign_name_that_leads_here_is_refused(session: Session) -> None:
         link.close()
 
 
+@pytest.mark.parametrize(
+    "path", ["//", "/./", "/%69ndex.html", "/index.html/", "//index.html", "/?websocket=ws://evil"]
+)
+def test_the_page_is_guarded_however_its_address_is_spelled(session: Session, path: str) -> None:
+    link = http.client.HTTPConnection("127.0.0.1", session.server.get_port())
+    link.request("GET", path)
+    answer = link.getresponse()
+    assert answer.status == 200 and "connect-src 'self'" in answer.headers["Content-Security-Policy"]
+    link.close()
+
+
 def test_no_other_file_is_served(session: Session) -> None:
     for path in ("/../../_viser.py", "/%2e%2e/%2e%2e/_viser.py", "/etc/passwd", "//etc/passwd"):
         link = http.client.HTTPConnection("127.0.0.1", session.server.get_port())

@@ -84,6 +84,13 @@ def test_push_moves_the_chosen_robot_where_it_should(session: Session) -> None:
     assert torch.allclose(gained[1], expected, atol=1e-5)
 
 
+def test_a_robot_that_is_gone_cannot_be_pushed(session: Session) -> None:
+    before = env_of(session).engine.base_lin_vel.clone()
+    session.inbox.put(("push", ([10], (1.0, 0.0))))
+    session.hear()
+    assert torch.equal(env_of(session).engine.base_lin_vel, before)
+
+
 def test_pause_step_and_slow_motion(session: Session) -> None:
     simulation = session.simulation
     session._advance(0.1)
