@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from algorithms.config import PolicyConfig
 from envs.config import EnvConfig
 from envs.tasks import Recipe, Task, anymal_c_flat, anymal_c_rough
+
+STD_RANGE = (0.05, 2.0)
+"""A policy's default, which environments do not import."""
 
 
 def robot_tasks(
@@ -71,7 +73,7 @@ def _adapted_recipe(recipe: Recipe, adapt: Callable[[EnvConfig], EnvConfig]) -> 
         cfg.rewards["action_rate"].weight /= stretch**2
         return cfg
 
-    std, (low, high) = stretch * policy["init_std"], policy.get("std_range", PolicyConfig.std_range)
+    std, (low, high) = stretch * policy["init_std"], policy.get("std_range", STD_RANGE)
     agent = recipe.agent | {"policy": policy | {"init_std": std}}
     if std > high:
         agent["policy"]["std_range"] = (low, std)

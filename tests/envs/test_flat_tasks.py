@@ -11,7 +11,7 @@ import torch
 
 from algorithms.config import LearnerConfig, PolicyConfig
 from envs import EnvConfig, LeggedEnv, all_tasks, get_task
-from envs.tasks.adapted import robot_tasks
+from envs.tasks.adapted import STD_RANGE, robot_tasks
 from robots import ROBOTS
 from tests.envs.common import random_actions
 
@@ -176,6 +176,8 @@ def test_a_task_of_ones_own_may_change_its_robot(name: str) -> None:
 
 
 def test_a_robot_with_small_actions_explores_as_much() -> None:
+    assert STD_RANGE == PolicyConfig.std_range
+
     def adapt(cfg: EnvConfig) -> EnvConfig:
         cfg.control.action_scale = 0.1
         return cfg
