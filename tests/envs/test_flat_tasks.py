@@ -176,7 +176,7 @@ def test_a_task_of_ones_own_may_change_its_robot(name: str) -> None:
 
 
 def test_a_robot_with_small_actions_explores_as_much() -> None:
-    assert STD_RANGE == PolicyConfig.std_range
+    assert PolicyConfig.std_range == STD_RANGE
 
     def adapt(cfg: EnvConfig) -> EnvConfig:
         cfg.control.action_scale = 0.1
