@@ -114,9 +114,6 @@ class BatchedEngine:
         missing = [foot for foot in robot.feet if foot not in names]
         if missing:
             raise ValueError(f"foot {missing[0]!r} is not a sphere that touches the ground")
-        for name, sphere in zip(names, self.robot_model.spheres, strict=True):
-            if name in robot.feet and sphere.link < 0:
-                raise UnsupportedModel(f"foot {name!r} is fixed to the base")
         groups = [group_of.get(n, -1) for n in names]
         return groups, [robot.feet.index(n) if n in robot.feet else -1 for n in names]
 

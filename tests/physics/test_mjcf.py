@@ -299,17 +299,25 @@ def test_names_may_have_slashes(name: str, zoo: RobotConfig, tmp_path: Path) -> 
     assert forces[0].any() and torch.equal(*forces)
 
 
-def test_the_batched_engine_refuses_a_foot_on_the_base(zoo: RobotConfig) -> None:
+def test_a_foot_may_be_fixed_to_the_base(zoo: RobotConfig) -> None:
+    """As that of a robot with a stick."""
     groups = {group: names for group, names in zoo.contact_groups.items() if group != "base"}
+    groups = groups | {"base_0": ("base_0",)}
     robot = replace(
-        zoo,
-        feet=(*zoo.feet, "base_0"),
-        contact_groups=groups | {"base_0": ("base_0",)},
-        penalised_contacts=(),
-        fatal_contacts=(),
+        zoo, feet=(*zoo.feet, "base_0"), contact_groups=groups, penalised_contacts=(), fatal_contacts=()
     )
-    with pytest.raises(ValueError, match="foot 'base_0' is fixed to the base, .* use --engine mujoco$"):
-        make_engine("batched", robot, Plane(), 1, 0.005, "cpu", 1)
+    engine = BatchedEngine(robot, Plane(), 1, num_threads=1)
+    for _ in range(20):
+        engine.step(torch.tensor([[0.0, 0.9, -1.5] * 4]), 4)
+    data, velocity = mujoco.MjData(engine.model), np.zeros(6)
+    data.qpos[:] = torch.cat((engine.base_pos[0], engine.base_quat[0], engine.joint_pos[0]))
+    data.qvel[:] = torch.cat((engine.base_lin_vel[0], engine.base_ang_vel[0], engine.joint_vel[0]))
+    mujoco.mj_forward(engine.model, data)
+    geom = engine.model.geom("base_0").id
+    mujoco.mj_objectVelocity(engine.model, data, mujoco.mjtObj.mjOBJ_GEOM, geom, velocity, 0)
+    np.testing.assert_allclose(engine.foot_pos[0, -1], data.geom_xpos[geom], atol=1e-5)
+    np.testing.assert_allclose(engine.foot_vel[0, -1], velocity[3:], atol=1e-4)
+    assert np.abs(velocity[3:]).max() > 0.01
 
 
 LINKAGE = '<joint name="linkage" joint1="FL_hip_joint" joint2="FR_hip_joint" polycoef="0 -1 0 0 0"/>'

@@ -399,6 +399,7 @@ INLINE void write(const Arrays& a, long n, Robot& r, bool moved) {
     BaseStages::to_world(r.rot, body, r.base + 10);
   }
   V bad = splat(0.0f);  // how many numbers are not finite
+  const bool placed = !moved && a.sphere_pos;
   each_limb(r, [&](auto& limb, int) {
     STAGES_OF(limb);
     const int* row = S::joint_rows(limb.index);
@@ -413,7 +414,6 @@ INLINE void write(const Arrays& a, long n, Robot& r, bool moved) {
     S::links(r.rot, limb.joints, S::link_constants(limb.index), chain);
     for (int s = 0; s < S::spheres; ++s) {
       const int sphere = limb.index * S::spheres + s, foot = S::sphere_foot(sphere)[0];
-      const bool placed = !moved && a.sphere_pos;
       if (foot < 0 && !placed) continue;
       V pos[3], vel[3];
       const V* link = chain + S::sphere_link(sphere)[0] * S::link;
@@ -427,12 +427,18 @@ INLINE void write(const Arrays& a, long n, Robot& r, bool moved) {
     }
   });
 #if BASE_SPHERES
-  if (!moved && a.sphere_pos)
-    for (int s = LIMB_THREAD; s < BaseSpheres::spheres; s += LIMB_THREADS) {
-      V pos[3], vel[3];
-      BaseSpheres::motion(r.base, r.rot, r.rot, r.rot, BaseSpheres::sphere_constants(s), pos, vel);
-      for (int i = 0; i < 3; ++i) store(a.sphere_pos + (3 * (BaseSpheres::first_sphere + s) + i) * a.stride + n, pos[i]);
+  for (int s = LIMB_THREAD; s < BaseSpheres::spheres; s += LIMB_THREADS) {
+    const int foot = BaseSpheres::sphere_foot(s)[0];
+    if (foot < 0 && !placed) continue;
+    V pos[3], vel[3];
+    BaseSpheres::motion(r.base, r.rot, r.rot, r.rot, BaseSpheres::sphere_constants(s), pos, vel);
+    for (int i = 0; i < 3; ++i) {
+      if (placed) store(a.sphere_pos + (3 * (BaseSpheres::first_sphere + s) + i) * a.stride + n, pos[i]);
+      if (foot < 0) continue;
+      store(a.foot_pos + (3 * foot + i) * a.stride + n, pos[i]);
+      store(a.foot_vel + (3 * foot + i) * a.stride + n, vel[i]);
     }
+  }
 #endif
   if (!moved) return;
   for (int i = 0; i < 3; ++i) r.base[10 + i] = body[i];
