@@ -194,7 +194,7 @@ def test_installed_packages_are_found_and_a_broken_one_is_left_out(
     install(tmp_path, "bad_dog", "raise KeyError('bone')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(plugins, "_waiting", None)
-    assert get_task("own").recipe("").env().robot is GO2
+    assert get_task("own").recipe("").env().robot == GO2
     error = capsys.readouterr().err
     assert "plugin bad_dog of bad_dog 0.3 is left out" in error and "(line 9 of task.py)" in error
     assert error.count("\n") == 1
