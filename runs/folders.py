@@ -107,6 +107,11 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def with_nan(item: dict[str, Any]) -> dict[str, Any]:
+    """What `report` wrote null for, as numbers again: `object_hook` of JSON's."""
+    return {name: math.nan if value is None else value for name, value in item.items()}
+
+
 def output_name(
     what: str,
     checkpoint: int = -1,

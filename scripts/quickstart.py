@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from runs.command import command
 from runs.config import load_config
 from runs.estimate import span
 from runs.flags import peek
-from runs.folders import NOTE
+from runs.folders import NOTE, with_nan
 from runs.verdict import judge, next_steps, print_lines
 from viewers.curves import plot_training
 
@@ -60,8 +59,8 @@ def main() -> int:
     if status := _run("play.py", *where, "--num_envs", "4", "--seconds", "10"):
         return status
     print(f"\nall done in {span(time.time() - start)}")
-    measured = json.loads((folder / "evaluation.json").read_text())
-    figures = {name: math.nan if x is None else x for name, x in measured["nominal"].items()}
+    measured = json.loads((folder / "evaluation.json").read_text(), object_hook=with_nan)
+    figures = measured["nominal"]
     how = f"{figures['robots']} robots for {figures['seconds']:g} s, {measured['checkpoint']}:"
     cfg = load_config(folder / "config.yaml")
     print_lines("verdict", [how, *judge(figures, get_task(cfg.task).targets)])

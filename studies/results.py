@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from algorithms.checkpoint import available
 from evaluation.commands import CommandResult
 from evaluation.terrain import Cell, wilson
-from runs.folders import output_name
+from runs.folders import output_name, with_nan
 from studies.study import Experiment, StudyRun
 from viewers.curves import read_progress
 from viewers.experiment import Columns, over_seeds
@@ -144,15 +143,10 @@ def read_tests(run: StudyRun, shapes: tuple[str, ...]) -> tuple[list[dict[str, A
 def _read_test(path: Path, iteration: int) -> dict[str, Any]:
     """Results of a test of that iteration; empty if there are none."""
     try:
-        content = json.loads(path.read_text(), object_hook=_with_nan)
+        content = json.loads(path.read_text(), object_hook=with_nan)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and content.get("iteration") == iteration else {}
-
-
-def _with_nan(item: dict[str, Any]) -> dict[str, Any]:
-    """What JSON writes null for, as numbers again."""
-    return {name: math.nan if value is None else value for name, value in item.items()}
 
 
 def pool_cells(groups: list[list[Cell]]) -> list[Cell]:
